@@ -1,0 +1,1 @@
+"""The ASR service: speech to text."""

@@ -1,0 +1,30 @@
+"""The interface of an ASR engine: 16 kHz mono samples in, timed text out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from asr.transcript import LanguageGuess, TranscribeOptions, Transcription
+from core.engines import Engine
+from core.errors import NotSupported
+from utils.audio.pcm import Audio
+
+
+class AsrEngine(Engine):
+    """Base class of ASR engines. Everything runs in a worker process, in at most `context.workers` threads at once."""
+
+    sample_rate: ClassVar[int] = 16_000
+    """Hz; the service resamples to it."""
+
+    @abstractmethod
+    def transcribe(self, audio: Audio, options: TranscribeOptions) -> Transcription:
+        """Transcribe one piece of audio.
+
+        Segments come in order, their times within [0, audio.duration]. Audio without speech gives no segments.
+        Raises UnsupportedParameter for an option the engine cannot honour, UnsupportedTask for a task it lacks.
+        """
+
+    def detect_language(self, audio: Audio) -> LanguageGuess:
+        """Tell the language of a piece of audio; NotSupported where the model cannot."""
+        raise NotSupported(f"{type(self).__name__} cannot detect a language")

@@ -1,0 +1,17 @@
+"""The ASR engines by name."""
+
+from __future__ import annotations
+
+from asr.engine import AsrEngine
+from core.registry import EngineRegistry
+
+TABLE = {
+    "faster-whisper": "asr.engines.faster_whisper:FasterWhisperEngine",
+    "fake": "asr.engines.fake:FakeAsrEngine",
+}
+
+
+def registry() -> EngineRegistry[AsrEngine]:
+    """Return our engines and those of installed packages (entry-point group `voice_stack.asr_engines`)."""
+    # mypy: an abstract base is meant here, as a bound for isinstance checks.
+    return EngineRegistry(base=AsrEngine, table=TABLE, group="voice_stack.asr_engines")  # type: ignore[type-abstract]

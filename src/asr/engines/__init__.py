@@ -1,0 +1,1 @@
+"""Adapters to ASR libraries, one module each."""

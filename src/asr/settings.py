@@ -1,0 +1,80 @@
+"""Settings of the ASR service (`ASR_*`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from core.settings import DeviceChoice, ServiceSettings
+
+
+class AsrSettings(ServiceSettings):
+    """Settings that only the ASR service reads."""
+
+    project_name: str = Field(
+        default="Voice Stack ASR", validation_alias="PROJECT_NAME", description="Title of the API."
+    )
+    host: str = Field(default="127.0.0.1", validation_alias="ASR_HOST", description="Address to listen on.")
+    port: int = Field(
+        default=5001, ge=0, le=65535, validation_alias="ASR_PORT", description="Port to listen on; 0 takes a free one."
+    )
+    url: str = Field(
+        default="http://127.0.0.1:5001",
+        validation_alias="ASR_URL",
+        description="Where the command line looks for a running service.",
+    )
+    device: DeviceChoice = Field(
+        default="auto", validation_alias="ASR_DEVICE", description="auto, cpu, cuda, rocm or mps."
+    )
+    device_index: int = Field(
+        default=0, ge=0, validation_alias="ASR_DEVICE_INDEX", description="Which GPU, counted from 0."
+    )
+    compute_type: str = Field(
+        default="default",
+        validation_alias="ASR_COMPUTE_TYPE",
+        description="Number format of the weights; default is int8 on CPU and float16 on a GPU.",
+    )
+    model: str = Field(
+        default="whisper-base", validation_alias="ASR_MODEL", description="Default model: an id, alias or folder."
+    )
+    engine: str = Field(
+        default="faster-whisper", validation_alias="ASR_ENGINE", description="Engine for models given as a folder."
+    )
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict,
+        validation_alias="ASR_ENGINE_OPTIONS",
+        description="Options of the engine, for example ASR_ENGINE_OPTIONS__BEAM_SIZE=3 (docs/engines.md).",
+    )
+    workers: PositiveInt = Field(
+        default=1,
+        validation_alias="ASR_WORKERS",
+        description="Transcriptions that run at once, sharing one copy of the weights.",
+    )
+    threads: int = Field(
+        default=0, ge=0, validation_alias="ASR_THREADS", description="CPU threads per transcription; 0 means automatic."
+    )
+    max_waiting: PositiveInt = Field(
+        default=64, validation_alias="ASR_MAX_WAITING", description="Requests that may wait before 429 queue_full."
+    )
+    timeout: float = Field(
+        default=3600.0, gt=0, validation_alias="ASR_TIMEOUT", description="Seconds one request may take before 504."
+    )
+    vad_enabled: bool = Field(
+        default=True, validation_alias="ASR_VAD_ENABLED", description="Whether silence is skipped (Silero VAD)."
+    )
+    language: str | None = Field(
+        default=None, validation_alias="ASR_LANGUAGE", description="Language of all audio; empty detects it."
+    )
+    max_audio_seconds: float = Field(
+        default=14400.0, gt=0, validation_alias="MAX_AUDIO_SECONDS", description="Longest audio accepted."
+    )
+    decode_timeout: float = Field(
+        default=600.0, gt=0, validation_alias="ASR_DECODE_TIMEOUT", description="Seconds the decoder child may take."
+    )
+    idle_unload: float = Field(
+        default=-1, ge=-1, validation_alias="ASR_IDLE_UNLOAD", description="Seconds until an idle model is unloaded."
+    )
+    preload: bool = Field(
+        default=True, validation_alias="ASR_PRELOAD", description="Whether the default model is loaded at start."
+    )

@@ -1,0 +1,95 @@
+"""What speech becomes: words, segments, a transcription, and the options that shape it. Times are float seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal["transcribe", "translate"]
+TEMPERATURE_LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its times; `word` keeps the blank in front of it, so joined words equal the segment's text."""
+
+    word: str
+    start: float
+    end: float
+    probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of speech and its text, with the decoder's own measures of how sure it was.
+
+    `seek` is the first 10 ms frame of the window it came from, `tokens` the model's token ids,
+    `avg_logprob` the mean natural logarithm of the token probabilities,
+    `no_speech_prob` the probability that the window held no speech.
+    """
+
+    start: float
+    end: float
+    text: str
+    id: int = 0
+    seek: int = 0
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 1.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageGuess:
+    """A language code and its probability; `language` is None when there is nothing to tell it by."""
+
+    language: str | None
+    probability: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What is known early, apart from what arrives late.
+
+    Closing `segments` (a generator) cancels the work. `language` is None when no speech was found.
+    """
+
+    language: str | None
+    duration: float
+    segments: Iterator[Segment]
+    language_probability: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VadOptions:
+    """Silero VAD: speech above `threshold`, gaps shorter than `min_silence_ms` do not split, `speech_pad_ms` around."""
+
+    threshold: float = 0.5
+    min_speech_ms: int = 0
+    min_silence_ms: int = 2000
+    speech_pad_ms: int = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscribeOptions:
+    """How one request wants its audio transcribed. An engine refuses (UnsupportedParameter) what it cannot honour.
+
+    `language` None detects; `languages` restricts the detection. `temperature` is tried from left to right until the
+    compression ratio and the log-probability are acceptable. `hotwords` are words to favour.
+    `vad` None means no voice activity detection. `beam_size` and `best_of` None leave the engine's own choice.
+    """
+
+    task: Task = "transcribe"
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+    prompt: str | None = None
+    hotwords: tuple[str, ...] = ()
+    temperature: tuple[float, ...] = TEMPERATURE_LADDER
+    word_timestamps: bool = False
+    vad: VadOptions | None = field(default_factory=VadOptions)
+    beam_size: int | None = None
+    best_of: int | None = None

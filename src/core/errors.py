@@ -1,0 +1,299 @@
+"""Every error this project raises on purpose, and how each one looks on the wire.
+
+    VoiceStackError
+    ├── InvalidRequest 400 (invalid_value)
+    │   ├── MissingParameter        missing_required_parameter
+    │   ├── UnsupportedParameter    unsupported_parameter
+    │   ├── UnsupportedFormat       unsupported_format
+    │   ├── InvalidAudio            invalid_audio
+    │   ├── UnprocessableAudio      unprocessable_audio   (its SHA-256 killed a worker twice)
+    │   ├── VoiceNotFound           voice_not_found
+    │   └── TextTooLong             string_above_max_length
+    ├── InvalidApiKey 401           invalid_api_key
+    ├── Forbidden 403               forbidden
+    ├── NotFound 404                not_found
+    │   └── ModelNotFound           model_not_found
+    ├── MethodNotAllowed 405        method_not_allowed
+    ├── FileTooLarge 413            file_too_large
+    ├── AudioTooLong 413            audio_too_long
+    ├── UnsupportedMediaType 415    unsupported_media_type
+    ├── QueueFull 429               queue_full
+    ├── InternalError 500           internal_error
+    │   └── ConfigurationError      (refuses to start; never reaches a client)
+    ├── NotSupported 501            not_supported
+    ├── Unavailable 503             unavailable
+    │   ├── EngineCrashed           engine_crashed
+    │   ├── InsufficientMemory      insufficient_memory
+    │   ├── DecoderFailed           decoder_failed
+    │   ├── ModelLoading            model_loading
+    │   └── Draining                draining
+    ├── DeadlineExceeded 504        deadline_exceeded
+    └── InsufficientStorage 507     insufficient_storage
+
+`retry` is what the client is told: False sends `x-should-retry: false` (the same request fails again), a number
+sends `Retry-After` seconds, None says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class VoiceStackError(Exception):
+    """Base of the tree. `message` is for the client: it never holds a path, a traceback or other people's data."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    retry: ClassVar[bool | int | None] = None
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the four fields of OpenAI's error object."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell a client whether trying again makes sense."""
+        if self.retry is None or self.retry is True:
+            return {}
+        if self.retry is False:
+            return {"x-should-retry": "false"}
+        return {"Retry-After": str(self.retry)}
+
+
+class InvalidRequest(VoiceStackError):
+    """A field of the request has a value that cannot be used."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+    retry = False
+
+
+class MissingParameter(InvalidRequest):
+    """A required field is absent or empty."""
+
+    code = "missing_required_parameter"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """The engine cannot honour this option; it is refused instead of ignored."""
+
+    code = "unsupported_parameter"
+
+
+class UnsupportedFormat(InvalidRequest):
+    """The response format or the container is not one we handle."""
+
+    code = "unsupported_format"
+
+
+class InvalidAudio(InvalidRequest):
+    """The upload is empty, has no audio stream, or cannot be decoded."""
+
+    code = "invalid_audio"
+
+
+class UnprocessableAudio(InvalidRequest):
+    """This exact upload ended the engine's process twice within an hour."""
+
+    code = "unprocessable_audio"
+
+
+class VoiceNotFound(InvalidRequest):
+    """No installed voice of the model has this name."""
+
+    code = "voice_not_found"
+
+
+class TextTooLong(InvalidRequest):
+    """The text to speak is longer than the service accepts."""
+
+    code = "string_above_max_length"
+
+
+class UnsupportedTask(InvalidRequest):
+    """The model cannot do what was asked, for example translate."""
+
+    code = "unsupported_task"
+
+
+class InvalidApiKey(VoiceStackError):
+    """The API key is missing or wrong."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+    retry = False
+
+    def headers(self) -> dict[str, str]:
+        """Add the challenge that RFC 9110 asks of a 401."""
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(VoiceStackError):
+    """The service does not allow this here."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+    retry = False
+
+
+class NotFound(VoiceStackError):
+    """No such path or object."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+    retry = False
+
+
+class ModelNotFound(NotFound):
+    """The model is unknown, or known but not pulled."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(VoiceStackError):
+    """The path exists but not for this HTTP method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+    retry = False
+
+
+class Conflict(VoiceStackError):
+    """Something of this name exists already, or is in use."""
+
+    status = 409
+    type = "conflict"
+    code = "already_exists"
+    retry = False
+
+
+class FileTooLarge(VoiceStackError):
+    """The body is larger than MAX_UPLOAD_MB."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "file_too_large"
+    retry = False
+
+
+class AudioTooLong(FileTooLarge):
+    """The audio decodes to more than MAX_AUDIO_SECONDS."""
+
+    code = "audio_too_long"
+
+
+class UnsupportedMediaType(VoiceStackError):
+    """The request body has a content type this route does not read."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+    retry = False
+
+
+class QueueFull(VoiceStackError):
+    """More work is waiting than the service accepts."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+    retry = 2
+
+
+class InternalError(VoiceStackError):
+    """Something unexpected; the details are in the log under the request id."""
+
+
+class ConfigurationError(InternalError):
+    """The settings contradict each other or the machine; the service refuses to start."""
+
+
+class NotSupported(VoiceStackError):
+    """A known feature that no installed engine provides."""
+
+    status = 501
+    code = "not_supported"
+    retry = False
+
+
+class Unavailable(VoiceStackError):
+    """The service cannot do this now and may be able to in a moment."""
+
+    status = 503
+    code = "unavailable"
+    retry = 2
+
+
+class EngineCrashed(Unavailable):
+    """The engine's process ended while it worked on the request."""
+
+    code = "engine_crashed"
+
+
+class InsufficientMemory(Unavailable):
+    """The device had no memory left for the request."""
+
+    code = "insufficient_memory"
+
+
+class DecoderFailed(Unavailable):
+    """The decoder child was killed from outside; the upload may be fine."""
+
+    code = "decoder_failed"
+
+
+class ModelLoading(Unavailable):
+    """The model did not finish loading within MODEL_LOAD_TIMEOUT."""
+
+    code = "model_loading"
+    retry = 10
+
+
+class Draining(Unavailable):
+    """The service is shutting down."""
+
+    code = "draining"
+
+
+class DeadlineExceeded(VoiceStackError):
+    """The work took longer than the service allows; its worker was ended."""
+
+    status = 504
+    code = "deadline_exceeded"
+    retry = False
+
+
+class InsufficientStorage(VoiceStackError):
+    """The disk for uploads or results is full."""
+
+    status = 507
+    code = "insufficient_storage"
+    retry = False
+
+
+def _tree(root: type[VoiceStackError]) -> dict[str, type[VoiceStackError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+def dump(error: VoiceStackError) -> dict[str, Any]:
+    """Return what crosses the pipe from a worker to the API process."""
+    return {"class": type(error).__name__, "message": error.message, "param": error.param}
+
+
+def restore(data: dict[str, Any]) -> VoiceStackError:
+    """Return the error that `dump` wrote; a class this process does not know becomes InternalError."""
+    cls = _tree(VoiceStackError).get(str(data.get("class")), InternalError)
+    return cls(str(data.get("message", "")), param=data.get("param"))

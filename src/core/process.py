@@ -1,0 +1,212 @@
+"""One life of a worker process, seen from the API process: started, ready, calls multiplexed over it, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import errors, pipe
+from core.pipe import Frame
+from core.worker import Event
+
+log = logging.getLogger(__name__)
+# Fewer malloc arenas keep the RSS of a threaded worker flat; no worker may ask a model hub for anything.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a worker process runs: `handler` is "module:Class" of a WorkerHandler, `config` its JSON configuration.
+
+    `slots` calls run at once; `load_timeout` and `idle_unload` are seconds (-1: never unloaded);
+    `max_waiting` calls may queue for a slot.
+    """
+
+    name: str
+    handler: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    slots: int = 1
+    max_waiting: int = 64
+    load_timeout: float = 120.0
+    idle_unload: float = -1.0
+    log_level: str = "INFO"
+
+
+class Call:
+    """A call in progress: iterate it for its events. Made by WorkerProcess.open_call."""
+
+    def __init__(self, process: WorkerProcess, number: int, deadline: float) -> None:
+        self._process = process
+        self._frames: asyncio.Queue[Frame | errors.VoiceStackError] = asyncio.Queue()
+        self._deadline = deadline
+        self.number = number
+        self.done = asyncio.Event()
+        """Set when the worker has finished with the call, in whatever way."""
+
+    def deliver(self, item: Frame | errors.VoiceStackError) -> None:
+        """Hand over what the worker sent, or the error that ended the process."""
+        if isinstance(item, errors.VoiceStackError) or item.kind in {"end", "error"}:
+            self.done.set()
+        self._frames.put_nowait(item)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Yield the events in order; raise what the engine raised, EngineCrashed, or DeadlineExceeded."""
+        while True:
+            item = await self._next()
+            if isinstance(item, errors.VoiceStackError):
+                raise item
+            if item.kind == "error":
+                raise errors.restore(item.data)
+            if item.kind == "end":
+                return
+            yield Event(name=item.data["name"], data=item.data["data"], body=item.body)
+
+    async def _next(self) -> Frame | errors.VoiceStackError:
+        remaining = self._deadline - time.monotonic()
+        try:
+            return await asyncio.wait_for(self._frames.get(), max(remaining, 0.0))
+        except TimeoutError:
+            log.warning("call %d passed its deadline; ending worker %d", self.number, self._process.pid)
+            self._process.kill()
+            raise errors.DeadlineExceeded("the request took longer than the service allows") from None
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; `done` is set when it has."""
+        if not self.done.is_set():
+            self._process.send(Frame("cancel", call=self.number))
+
+
+class WorkerProcess:
+    """A running worker process."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, Call] = {}
+        self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.Event()
+        self._pump = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, spec: WorkerSpec) -> WorkerProcess:
+        """Spawn the process and tell it what to load; returns before it has loaded."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            # -P: a folder called utils in the current directory must not shadow ours.
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        worker = cls(process, reader, writer)
+        load = {
+            "handler": spec.handler,
+            "config": dict(spec.config),
+            "slots": spec.slots,
+            "log_level": spec.log_level,
+        }
+        worker.send(Frame("load", data=load))
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """Resident memory, None where the system has no /proc."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, IndexError, ValueError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait for the engine to be loaded and return the facts it reported; raise what the load raised."""
+        return await asyncio.shield(self._ready)
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame; a worker that is gone is noticed by the reader, not here."""
+        if not self._writer.is_closing():
+            self._writer.write(pipe.encode(frame))
+
+    def open_call(self, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float) -> Call:
+        """Start a call that must end within `timeout` seconds."""
+        call = Call(self, next(self._numbers), time.monotonic() + timeout)
+        if self.closed.is_set():
+            call.deliver(errors.EngineCrashed("the engine's process ended before the request reached it"))
+            return call
+        self._calls[call.number] = call
+        self.send(Frame("call", call=call.number, data={"method": method, "params": dict(params)}, body=body))
+        return call
+
+    def kill(self) -> None:
+        """End the process group now."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Ask the process to end, and end it after `grace` seconds."""
+        self.send(Frame("close"))
+        try:
+            await asyncio.wait_for(self.closed.wait(), grace)
+        except TimeoutError:
+            self.kill()
+            await self.closed.wait()
+
+    async def _read(self) -> None:
+        try:
+            while (frame := await pipe.read_frame(self._reader)) is not None:
+                self._dispatch(frame)
+        except pipe.BrokenFrame as error:
+            log.error("worker %d wrote rubbish (%s); ending it", self.pid, error)  # noqa: TRY400 - no traceback needed
+        finally:
+            self.kill()
+            await self._finish(await self._process.wait())
+
+    def _dispatch(self, frame: Frame) -> None:
+        if frame.kind == "ready":
+            self._ready.set_result(frame.data)
+        elif frame.kind == "load_failed":
+            self._ready.set_exception(errors.restore(frame.data))
+        elif (call := self._calls.get(frame.call)) is not None:
+            call.deliver(frame)
+            if call.done.is_set():
+                del self._calls[frame.call]
+
+    async def _finish(self, status: int) -> None:
+        crash = errors.EngineCrashed("the engine's process ended while it worked on the request; try again")
+        self.closed.set()
+        if not self._ready.done():
+            self._ready.set_exception(errors.EngineCrashed("the engine's process ended while it loaded"))
+        # Retrieved here so that nobody waiting does not become a warning at exit.
+        self._ready.exception()
+        for call in self._calls.values():
+            call.deliver(crash)
+        if self._calls:
+            log.error("worker %d ended with status %d and %d calls in flight", self.pid, status, len(self._calls))
+        self._calls.clear()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()

@@ -1,0 +1,153 @@
+"""Settings shared by both services, read from the environment and `.env`; built once and passed in, never global."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, PositiveInt, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from voice_stack import __version__
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+DeviceChoice = Literal["auto", "cpu", "cuda", "rocm", "mps"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+ENV_FILE = ".env"
+
+
+def split_commas(value: Any) -> Any:  # noqa: ANN401 - a validator sees any input
+    """Turn "a, b" into ("a", "b"); leave everything else alone."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _place(own: str, systemd: str, xdg: str, fallback: str) -> Path:
+    """Return a folder: ours by name, else the one systemd made for the unit, else the XDG one."""
+    if value := os.environ.get(own) or os.environ.get(systemd, "").split(":")[0]:
+        return Path(value).expanduser()
+    return Path(os.environ.get(xdg) or Path.home() / fallback).expanduser() / "voice-stack"
+
+
+class Places(BaseSettings):
+    """Folders that both services and the command line use."""
+
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    cache: Path = Field(
+        default_factory=lambda: _place("VOICE_STACK_CACHE", "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache"),
+        validation_alias="VOICE_STACK_CACHE",
+        description="Pulled models and what is derived from them; else $CACHE_DIRECTORY, else the XDG cache folder.",
+    )
+    state: Path = Field(
+        default_factory=lambda: _place("VOICE_STACK_STATE", "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state"),
+        validation_alias="VOICE_STACK_STATE",
+        description="What must survive a restart; else $STATE_DIRECTORY, else the XDG state folder.",
+    )
+    tmp: Path | None = Field(
+        default=None,
+        validation_alias="VOICE_STACK_TMP",
+        description="Uploads in flight, emptied at start; else a folder under the system's temporary folder.",
+    )
+
+
+class ServiceSettings(BaseSettings):
+    """Settings with one name for both services."""
+
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE,
+        env_ignore_empty=True,
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    project_name: str = Field(default="Voice Stack", validation_alias="PROJECT_NAME", description="Title of the API.")
+    api_v1_str: str = Field(
+        default="/v1",
+        validation_alias="API_V1_STR",
+        pattern=r"^(/[A-Za-z0-9._-]+)+$",
+        description="Prefix of the OpenAI-compatible routes; the aliases without prefix do not move.",
+    )
+    cors_origins: CommaList = Field(
+        default=(), validation_alias="CORS_ORIGINS", description="Origins a browser may call from, comma-separated."
+    )
+    api_keys: CommaList = Field(
+        default=(), validation_alias="API_KEYS", description="Accepted API keys, comma-separated; empty means open."
+    )
+    public_listings: bool = Field(
+        default=True,
+        validation_alias="PUBLIC_LISTINGS",
+        description="Whether lists of models and voices are readable without a key (Open WebUI needs it).",
+    )
+    max_upload_mb: PositiveInt = Field(
+        default=2048, validation_alias="MAX_UPLOAD_MB", description="Largest request body in MiB."
+    )
+    model_load_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        validation_alias="MODEL_LOAD_TIMEOUT",
+        description="Seconds a request waits for its model to load before 503 model_loading.",
+    )
+    model_slots: PositiveInt = Field(
+        default=2, validation_alias="MODEL_SLOTS", description="Models a service keeps loaded at the same time."
+    )
+    model_fallback: bool = Field(
+        default=False,
+        validation_alias="MODEL_FALLBACK",
+        description="Whether an unknown model name means the default model instead of 404.",
+    )
+    log_level: LogLevel = Field(default="INFO", validation_alias="LOG_LEVEL", description="DEBUG to ERROR.")
+    debugpy_enable: bool = Field(
+        default=False, validation_alias="DEBUGPY_ENABLE", description="Whether a debugger may attach."
+    )
+    debugpy_host: str = Field(
+        default="127.0.0.1", validation_alias="DEBUGPY_HOST", description="Address the debugger is waited for on."
+    )
+    debugpy_port: int = Field(
+        default=5678, ge=0, le=65535, validation_alias="DEBUGPY_PORT", description="Port of the debugger."
+    )
+    debugpy_wait_for_client: bool = Field(
+        default=False,
+        validation_alias="DEBUGPY_WAIT_FOR_CLIENT",
+        description="Whether the start waits for the debugger.",
+    )
+    graceful_shutdown_seconds: PositiveInt = Field(
+        default=30,
+        validation_alias="GRACEFUL_SHUTDOWN_SECONDS",
+        description="Seconds that requests in flight get at SIGTERM.",
+    )
+    places: Places = Field(default_factory=Places)
+
+    @field_validator("cors_origins", "api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401
+        return split_commas(value)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:  # noqa: ANN401
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def version(self) -> str:
+        """The version of voice-stack."""
+        return __version__
+
+
+def known_names(settings: type[BaseSettings]) -> set[str]:
+    """Return the environment names that a settings class reads."""
+    return {str(field.validation_alias) for field in settings.model_fields.values() if field.validation_alias}
+
+
+def unknown_names(settings: type[BaseSettings], prefix: str, *, environ: dict[str, str] | None = None) -> list[str]:
+    """Return set names that start with `prefix` (such as ASR_) and that nothing reads, from the environment and .env."""
+    given = dict(os.environ if environ is None else environ)
+    if environ is None and Path(ENV_FILE).is_file():
+        given |= {name: value or "" for name, value in dotenv_values(ENV_FILE).items()}
+    known = known_names(settings)
+    return sorted(
+        name for name in given if name.startswith(prefix) and name not in known and name.split("__")[0] not in known
+    )

@@ -1,0 +1,120 @@
+"""The main loop of a worker process: reads calls from the socket, runs them in threads, writes events back."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from core import errors, logs, pipe
+from core.pipe import Frame
+from core.worker import Event, WorkerHandler
+
+log = logging.getLogger(__name__)
+
+
+class _Main:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb")
+        self._write_lock = threading.Lock()
+        self._cancelled: dict[int, threading.Event] = {}
+
+    def send(self, frame: Frame) -> None:
+        data = pipe.encode(frame)
+        with self._write_lock:
+            self._sock.sendall(data)
+
+    def run(self) -> None:
+        first = pipe.read_frame_blocking(self._file)
+        if first is None or first.kind != "load":
+            return
+        handler = self._load(first.data)
+        if handler is None:
+            return
+        pool = ThreadPoolExecutor(max_workers=int(first.data["slots"]), thread_name_prefix="call")
+        while (frame := pipe.read_frame_blocking(self._file)) is not None:
+            if frame.kind == "call":
+                self._cancelled[frame.call] = threading.Event()
+                pool.submit(self._call, handler, frame)
+            elif frame.kind == "cancel" and (flag := self._cancelled.get(frame.call)):
+                flag.set()
+            elif frame.kind == "close":
+                break
+        for flag in self._cancelled.values():
+            flag.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        handler.close()
+
+    def _load(self, data: dict[str, Any]) -> WorkerHandler | None:
+        logs.setup(data["log_level"])
+        module, _, name = str(data["handler"]).partition(":")
+        try:
+            handler: WorkerHandler = getattr(importlib.import_module(module), name)(data["config"])
+            facts = handler.load()
+        except Exception as error:  # noqa: BLE001 - the last handler of a load: whatever it was is reported
+            self.send(Frame("load_failed", data=_report(error, "load")))
+            return None
+        self.send(Frame("ready", data=facts))
+        return handler
+
+    def _call(self, handler: WorkerHandler, frame: Frame) -> None:
+        flag = self._cancelled[frame.call]
+        try:
+            events = handler.call(frame.data["method"], frame.data["params"], frame.body)
+            self._forward(events, frame.call, flag)
+            last = Frame("end", call=frame.call, data={"cancelled": flag.is_set()})
+        except Exception as error:  # noqa: BLE001 - the last handler of a call: whatever it was is reported
+            last = Frame("error", call=frame.call, data=_report(error, str(frame.data["method"])))
+        finally:
+            del self._cancelled[frame.call]
+        self._send_last(last)
+
+    def _forward(self, events: Iterator[Event], call: int, flag: threading.Event) -> None:
+        try:
+            for event in events:
+                if flag.is_set():
+                    return
+                self.send(Frame("event", call=call, data={"name": event.name, "data": event.data}, body=event.body))
+        finally:
+            close = getattr(events, "close", None)
+            if close is not None:
+                close()
+
+    def _send_last(self, frame: Frame) -> None:
+        try:
+            self.send(frame)
+        except OSError:
+            log.debug("the API process is gone; nobody to answer call %d", frame.call)
+
+
+def _report(error: Exception, what: str) -> dict[str, Any]:
+    """Return an error as data; one that is not ours is logged with its traceback and loses its message."""
+    if isinstance(error, errors.VoiceStackError):
+        return errors.dump(error)
+    if isinstance(error, MemoryError):
+        return errors.dump(errors.InsufficientMemory("the device had no memory left for this request"))
+    log.error("%s failed in the worker", what, exc_info=error)
+    return errors.dump(errors.InternalError("the engine failed; see the log of the service"))
+
+
+def main(descriptor: int) -> None:
+    """Serve the socket with this file descriptor until it closes, then end the process at once."""
+    # Ctrl-C goes to the whole terminal group; when a worker ends is the supervisor's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    status = 0
+    try:
+        _Main(socket.socket(fileno=descriptor)).run()
+    except BaseException:
+        log.exception("worker failed")
+        status = 1
+    finally:
+        logging.shutdown()
+        # Destructors of native libraries may hang (CTranslate2#2038); nothing of ours is left to flush.
+        os._exit(status)

@@ -1,0 +1,51 @@
+"""The interface of a TTS engine: a piece of text in, chunks of audio out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from core.engines import Engine
+from core.errors import NotSupported
+from tts.voice import SpeechOptions, Voice
+from utils.audio.pcm import Audio
+
+
+class TtsEngine(Engine):
+    """Base class of TTS engines. A worker process calls it from one thread at a time."""
+
+    sample_rate: int = 24_000
+    """Hz of every chunk; may be set by `load`."""
+    max_chars: int = 250
+    """Longest piece of text the engine is given."""
+    speed_range: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    """Speeds the engine can speak at by itself; the service stretches time for the rest."""
+    can_clone: ClassVar[bool] = False
+    """Whether recordings in the voices folder are voices of this engine's models."""
+    languages: Sequence[str] = ()
+    """Languages of the loaded model, ISO 639-1; empty means not known."""
+
+    @classmethod
+    def list_voices(cls, model: Path) -> Sequence[Voice]:
+        """Return the built-in voices of an installed model without importing the library or loading anything."""
+        del model
+        return ()
+
+    def voices(self) -> Sequence[Voice]:
+        """Return the built-in voices of the loaded model."""
+        return self.list_voices(self.context.model) if self.context.model else ()
+
+    @abstractmethod
+    def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
+        """Speak one piece of text of at most `max_chars` characters.
+
+        Chunks are at `sample_rate`, finite, within [-1, 1]. Closing the iterator stops the work.
+        Raises UnsupportedParameter for an option the engine cannot honour.
+        """
+
+    def clone(self, voice: Voice, reference: Audio) -> None:
+        """Prepare a voice from a recording; what is computed is kept under the recording's content hash."""
+        del voice, reference
+        raise NotSupported(f"{type(self).__name__} cannot clone voices")

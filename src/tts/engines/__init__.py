@@ -1,0 +1,1 @@
+"""Adapters to TTS libraries, one module each."""

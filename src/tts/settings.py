@@ -1,0 +1,85 @@
+"""Settings of the TTS service (`TTS_*`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from core.settings import DeviceChoice, ServiceSettings
+
+
+class TtsSettings(ServiceSettings):
+    """Settings that only the TTS service reads."""
+
+    project_name: str = Field(
+        default="Voice Stack TTS", validation_alias="PROJECT_NAME", description="Title of the API."
+    )
+    host: str = Field(default="127.0.0.1", validation_alias="TTS_HOST", description="Address to listen on.")
+    port: int = Field(
+        default=5002, ge=0, le=65535, validation_alias="TTS_PORT", description="Port to listen on; 0 takes a free one."
+    )
+    url: str = Field(
+        default="http://127.0.0.1:5002",
+        validation_alias="TTS_URL",
+        description="Where the command line looks for a running service.",
+    )
+    device: DeviceChoice = Field(
+        default="auto", validation_alias="TTS_DEVICE", description="auto, cpu, cuda, rocm or mps."
+    )
+    device_index: int = Field(
+        default=0, ge=0, validation_alias="TTS_DEVICE_INDEX", description="Which GPU, counted from 0."
+    )
+    model: str = Field(
+        default="kokoro", validation_alias="TTS_MODEL", description="Default model: an id, alias or folder."
+    )
+    engine: str = Field(
+        default="kokoro", validation_alias="TTS_ENGINE", description="Engine for models given as a folder."
+    )
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict,
+        validation_alias="TTS_ENGINE_OPTIONS",
+        description="Options of the engine, for example TTS_ENGINE_OPTIONS__NOISE_SCALE=0.5 (docs/engines.md).",
+    )
+    threads: int = Field(
+        default=0, ge=0, validation_alias="TTS_THREADS", description="CPU threads of the engine; 0 means automatic."
+    )
+    max_waiting: PositiveInt = Field(
+        default=64, validation_alias="TTS_MAX_WAITING", description="Requests that may wait before 429 queue_full."
+    )
+    timeout: float = Field(
+        default=600.0, gt=0, validation_alias="TTS_TIMEOUT", description="Seconds one request may take before 504."
+    )
+    voice_dir: Path = Field(
+        default=Path("voices"),
+        validation_alias="TTS_VOICE_DIR",
+        description="Folder of recordings to clone: {speaker}[_{lang}].wav, with a transcript in {speaker}[_{lang}].txt.",
+    )
+    default_voice: str | None = Field(
+        default=None,
+        validation_alias="TTS_DEFAULT_VOICE",
+        description="Voice of requests that name none; else the first installed of af_heart and jf_alpha.",
+    )
+    auto_lang: bool = Field(
+        default=True, validation_alias="TTS_AUTO_LANG", description="Whether the language is read off the text."
+    )
+    max_chars: PositiveInt = Field(
+        default=180, validation_alias="TTS_MAX_CHARS", description="Longest piece of text given to the engine at once."
+    )
+    max_input: PositiveInt = Field(
+        default=50_000, validation_alias="TTS_MAX_INPUT", description="Longest text of one request, in characters."
+    )
+    sample_rate: int | None = Field(
+        default=None,
+        ge=8000,
+        le=48000,
+        validation_alias="TTS_SAMPLE_RATE",
+        description="Output rate in Hz; unset keeps the engine's. pcm is always 24000 unless the request says otherwise.",
+    )
+    idle_unload: float = Field(
+        default=-1, ge=-1, validation_alias="TTS_IDLE_UNLOAD", description="Seconds until an idle model is unloaded."
+    )
+    preload: bool = Field(
+        default=True, validation_alias="TTS_PRELOAD", description="Whether the default model is loaded at start."
+    )

@@ -1,0 +1,1 @@
+"""Audio as numbers: PCM, decoding, encoding, resampling, voice activity."""

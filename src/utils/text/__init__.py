@@ -1,0 +1,1 @@
+"""Text: cutting into sentences and pieces, cleaning for speech."""

@@ -1,0 +1,88 @@
+"""The public name of the project: what starts it, and what authors of engines import.
+
+Importing it puts the folder that holds `asr`, `tts`, `core` and `utils` first on `sys.path` and refuses to go on
+when another distribution already owns one of those four generic names. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voice_stack.__about__ import __version__
+
+if TYPE_CHECKING:
+    from asr.engine import AsrEngine as AsrEngine
+    from asr.transcript import LanguageGuess as LanguageGuess
+    from asr.transcript import Segment as Segment
+    from asr.transcript import TranscribeOptions as TranscribeOptions
+    from asr.transcript import Transcription as Transcription
+    from asr.transcript import Word as Word
+    from core.engines import Engine as Engine
+    from core.engines import EngineContext as EngineContext
+    from core.engines import EngineOptions as EngineOptions
+    from core.errors import InvalidAudio as InvalidAudio
+    from core.errors import ModelNotFound as ModelNotFound
+    from core.errors import UnsupportedParameter as UnsupportedParameter
+    from core.errors import VoiceStackError as VoiceStackError
+    from tts.engine import TtsEngine as TtsEngine
+    from tts.voice import SpeechOptions as SpeechOptions
+    from tts.voice import Voice as Voice
+    from utils.audio.pcm import Audio as Audio
+
+_PACKAGES = ("asr", "tts", "core", "utils")
+_EXPORTS = {
+    "AsrEngine": "asr.engine",
+    "Audio": "utils.audio.pcm",
+    "Engine": "core.engines",
+    "EngineContext": "core.engines",
+    "EngineOptions": "core.engines",
+    "InvalidAudio": "core.errors",
+    "LanguageGuess": "asr.transcript",
+    "ModelNotFound": "core.errors",
+    "Segment": "asr.transcript",
+    "SpeechOptions": "tts.voice",
+    "TranscribeOptions": "asr.transcript",
+    "Transcription": "asr.transcript",
+    "TtsEngine": "tts.engine",
+    "UnsupportedParameter": "core.errors",
+    "Voice": "tts.voice",
+    "VoiceStackError": "core.errors",
+    "Word": "asr.transcript",
+}
+__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604 - the table is the list
+
+
+def _bundle() -> Path:
+    """Return the folder that holds our four packages: inside the wheel, or `src/` of a checkout."""
+    here = Path(__file__).resolve().parent
+    return bundled if (bundled := here / "_bundle").is_dir() else here.parent
+
+
+def _claim_import_root() -> None:
+    root = _bundle()
+    for name in _PACKAGES:
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        places = [Path(p).resolve() for p in getattr(module, "__path__", [])]
+        if root / name not in places:
+            msg = (
+                f"voice-stack cannot start: the package {name!r} was already imported from {places or module!r}; "
+                f"uninstall the distribution that ships it or use a separate environment"
+            )
+            raise ImportError(msg)
+    while str(root) in sys.path:
+        sys.path.remove(str(root))
+    sys.path.insert(0, str(root))
+
+
+_claim_import_root()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
