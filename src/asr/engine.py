@@ -27,4 +27,5 @@ class AsrEngine(Engine):
 
     def detect_language(self, audio: Audio) -> LanguageGuess:
         """Tell the language of a piece of audio; NotSupported where the model cannot."""
+        del audio
         raise NotSupported(f"{type(self).__name__} cannot detect a language")

@@ -11,6 +11,7 @@
     │   └── TextTooLong             string_above_max_length
     ├── InvalidApiKey 401           invalid_api_key
     ├── Forbidden 403               forbidden
+    │   └── LicenceNotAccepted      licence_not_accepted
     ├── NotFound 404                not_found
     │   └── ModelNotFound           model_not_found
     ├── MethodNotAllowed 405        method_not_allowed
@@ -26,6 +27,7 @@
     │   ├── InsufficientMemory      insufficient_memory
     │   ├── DecoderFailed           decoder_failed
     │   ├── ModelLoading            model_loading
+    │   ├── PullFailed              pull_failed
     │   └── Draining                draining
     ├── DeadlineExceeded 504        deadline_exceeded
     └── InsufficientStorage 507     insufficient_storage
@@ -36,7 +38,7 @@ sends `Retry-After` seconds, None says nothing.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class VoiceStackError(Exception):
@@ -45,12 +47,14 @@ class VoiceStackError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
-    retry: ClassVar[bool | int | None] = None
+    retry: ClassVar[Literal[False] | int | None] = None
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_after: int | None = None
+        """Seconds, where this one error knows better than its class."""
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the four fields of OpenAI's error object."""
@@ -58,11 +62,11 @@ class VoiceStackError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Return the headers that tell a client whether trying again makes sense."""
-        if self.retry is None or self.retry is True:
+        if self.retry_after is not None:
+            return {"Retry-After": str(self.retry_after)}
+        if self.retry is None:
             return {}
-        if self.retry is False:
-            return {"x-should-retry": "false"}
-        return {"Retry-After": str(self.retry)}
+        return {"x-should-retry": "false"} if self.retry is False else {"Retry-After": str(self.retry)}
 
 
 class InvalidRequest(VoiceStackError):
@@ -99,7 +103,7 @@ class InvalidAudio(InvalidRequest):
 
 
 class UnprocessableAudio(InvalidRequest):
-    """This exact upload ended the engine's process twice within an hour."""
+    """The same upload ended the engine's process twice within an hour."""
 
     code = "unprocessable_audio"
 
@@ -142,6 +146,12 @@ class Forbidden(VoiceStackError):
     type = "permission_error"
     code = "forbidden"
     retry = False
+
+
+class LicenceNotAccepted(Forbidden):
+    """The model's licence restricts its use and was not accepted."""
+
+    code = "licence_not_accepted"
 
 
 class NotFound(VoiceStackError):
@@ -257,6 +267,13 @@ class ModelLoading(Unavailable):
 
     code = "model_loading"
     retry = 10
+
+
+class PullFailed(Unavailable):
+    """No source could give the model; the message says why for each."""
+
+    code = "pull_failed"
+    retry = None
 
 
 class Draining(Unavailable):

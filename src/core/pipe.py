@@ -24,7 +24,7 @@ class BrokenFrame(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message: `kind` says what it is, `call` which call it belongs to (0: none), `data` and `body` are its content."""
+    """One message: what it is (`kind`), which call it belongs to (0: none), and its content."""
 
     kind: str
     call: int = 0

@@ -86,6 +86,10 @@ class Call:
         if not self.done.is_set():
             self._process.send(Frame("cancel", call=self.number))
 
+    def kill(self) -> None:
+        """End the worker process that the call runs in."""
+        self._process.kill()
+
 
 class WorkerProcess:
     """A running worker process."""

@@ -18,7 +18,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ENV_FILE = ".env"
 
 
-def split_commas(value: Any) -> Any:  # noqa: ANN401 - a validator sees any input
+def split_commas(value: Any) -> Any:
     """Turn "a, b" into ("a", "b"); leave everything else alone."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -49,6 +49,11 @@ class Places(BaseSettings):
         default=None,
         validation_alias="VOICE_STACK_TMP",
         description="Uploads in flight, emptied at start; else a folder under the system's temporary folder.",
+    )
+    models: Path | None = Field(
+        default=None,
+        validation_alias="VOICE_STACK_MODELS",
+        description="Folder with one folder of files per model id; `voice-stack models pull` looks there first.",
     )
 
 
@@ -123,12 +128,12 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("cors_origins", "api_keys", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:  # noqa: ANN401
+    def _split(cls, value: Any) -> Any:
         return split_commas(value)
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _upper(cls, value: Any) -> Any:  # noqa: ANN401
+    def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
     @property
@@ -143,7 +148,7 @@ def known_names(settings: type[BaseSettings]) -> set[str]:
 
 
 def unknown_names(settings: type[BaseSettings], prefix: str, *, environ: dict[str, str] | None = None) -> list[str]:
-    """Return set names that start with `prefix` (such as ASR_) and that nothing reads, from the environment and .env."""
+    """Return names set in the environment or `.env` that start with `prefix` (such as ASR_) and that nothing reads."""
     given = dict(os.environ if environ is None else environ)
     if environ is None and Path(ENV_FILE).is_file():
         given |= {name: value or "" for name, value in dotenv_values(ENV_FILE).items()}

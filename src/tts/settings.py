@@ -54,7 +54,7 @@ class TtsSettings(ServiceSettings):
     voice_dir: Path = Field(
         default=Path("voices"),
         validation_alias="TTS_VOICE_DIR",
-        description="Folder of recordings to clone: {speaker}[_{lang}].wav, with a transcript in {speaker}[_{lang}].txt.",
+        description="Recordings to clone: {speaker}[_{lang}].wav, each with its transcript in a .txt beside it.",
     )
     default_voice: str | None = Field(
         default=None,
@@ -75,7 +75,7 @@ class TtsSettings(ServiceSettings):
         ge=8000,
         le=48000,
         validation_alias="TTS_SAMPLE_RATE",
-        description="Output rate in Hz; unset keeps the engine's. pcm is always 24000 unless the request says otherwise.",
+        description="Output rate in Hz; unset keeps the engine's. pcm is 24000 unless the request says otherwise.",
     )
     idle_unload: float = Field(
         default=-1, ge=-1, validation_alias="TTS_IDLE_UNLOAD", description="Seconds until an idle model is unloaded."

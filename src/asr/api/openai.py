@@ -1,0 +1,168 @@
+"""OpenAI's transcription and translation routes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from asr.api.schemas import TranscriptionRequest
+from asr.api.uploads import read_request, the_file
+from asr.formats import FORMATS
+from asr.result import TranscriptResult
+from asr.service import AsrService, Transcript
+from core import errors
+from core.catalogue import ModelRef
+from core.disconnect import until_disconnect
+from utils import sse
+from utils.audio.pcm import PcmFile
+
+SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+PING_SECONDS = 15.0
+TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that has been read, validated and decoded."""
+
+    wanted: TranscriptionRequest
+    model: ModelRef
+    audio: PcmFile
+    sha256: str
+
+
+def router(service: AsrService) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["transcription"])
+    schema = {"requestBody": _request_body()}
+
+    @routes.post("/audio/transcriptions", summary="Transcribe a recording", openapi_extra=schema)
+    async def transcriptions(request: Request) -> Response:
+        return await _answer(service, request, response_format="json")
+
+    @routes.post("/audio/transcriptions/verbose", summary="Transcribe with all details", openapi_extra=schema)
+    async def verbose(request: Request) -> Response:
+        both = ["word", "segment"]
+        return await _answer(service, request, response_format="verbose_json", timestamp_granularities=both)
+
+    @routes.post("/audio/translations", summary="Translate a recording to English", openapi_extra=schema)
+    async def translations(request: Request) -> Response:
+        return await _answer(service, request, response_format="json", translate=True)
+
+    return routes
+
+
+def _request_body() -> dict[str, Any]:
+    fields = TranscriptionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    properties = {"file": {"type": "string", "format": "binary"}, **fields["properties"]}
+    properties["response_format"] = {"type": "string", "enum": list(FORMATS), "default": "json"}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+async def _answer(service: AsrService, request: Request, **defaults: Any) -> Response:
+    """Read, transcribe and answer; the request's folder lives as long as the answer is being made."""
+    async with AsyncExitStack() as stack:
+        folder = await stack.enter_async_context(service.spool.folder())
+        form = await read_request(request, folder, max_mb=service.settings.max_upload_mb)
+        wanted = TranscriptionRequest.from_form(form, **defaults)
+        if wanted.translate and wanted.response_format not in TRANSLATION_FORMATS:
+            raise errors.UnsupportedFormat(
+                f"translations come as one of: {', '.join(TRANSLATION_FORMATS)}", param="response_format"
+            )
+        upload = the_file(form)
+        model = service.host.resolve(wanted.model)
+        decoding = service.decode(upload.path, folder, audio_track=wanted.audio_track)
+        audio = await until_disconnect(request.receive, decoding)
+        job = Job(wanted=wanted, model=model, audio=audio, sha256=upload.sha256)
+        if wanted.stream:
+            events = _events(service, job, stack.pop_all())
+            return StreamingResponse(events, media_type="text/event-stream", headers=SSE_HEADERS)
+        result = await until_disconnect(request.receive, _transcribe(service, job))
+    answer = FORMATS[wanted.response_format]
+    return Response(answer.render(result), media_type=answer.content_type)
+
+
+async def _transcribe(service: AsrService, job: Job) -> TranscriptResult:
+    options = job.wanted.options(service.settings)
+    async with service.transcribe(job.audio, options, model=job.model, sha256=job.sha256) as transcript:
+        await transcript.finish()
+        return _result(transcript, job, options.task)
+
+
+def _result(transcript: Transcript, job: Job, task: str) -> TranscriptResult:
+    return transcript.result(
+        task,
+        with_words="word" in job.wanted.timestamp_granularities or job.wanted.word_timestamps,
+        max_line_width=job.wanted.max_line_width,
+        max_line_count=job.wanted.max_line_count,
+    )
+
+
+async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    """Yield the SSE frames of a streamed transcription; deltas leave as segments are decoded."""
+    options = job.wanted.options(service.settings)
+    deltas: list[str] = []
+    async with stack:
+        try:
+            async with service.transcribe(job.audio, options, model=job.model, sha256=job.sha256) as transcript:
+                async with aclosing(_with_pings(aiter(transcript))) as segments:
+                    async for segment in segments:
+                        if segment is None:
+                            yield sse.PING
+                            continue
+                        delta = segment.text if deltas else segment.text.lstrip()
+                        deltas.append(delta)
+                        yield _frame({"type": "transcript.text.delta", "delta": delta})
+                yield _frame(_done(_result(transcript, job, options.task), "".join(deltas)))
+        except errors.VoiceStackError as error:
+            yield _frame({"type": "error", "error": error.to_dict()})
+            return
+        yield sse.DONE
+
+
+async def _with_pings(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield the items, and None whenever none came for PING_SECONDS."""
+    pending: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            pending = pending or asyncio.ensure_future(anext(items))
+            done, _ = await asyncio.wait({pending}, timeout=PING_SECONDS)
+            if not done:
+                yield None
+                continue
+            finished, pending = pending, None
+            try:
+                item = finished.result()
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        if pending is not None:
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
+
+
+def _done(result: TranscriptResult, text: str) -> dict[str, Any]:
+    output = sum(len(segment.tokens) for segment in result.segments)
+    # Whisper's encoder reads 50 positions a second.
+    spoken = round(result.duration * 50)
+    usage = {"type": "tokens", "input_tokens": spoken, "output_tokens": output, "total_tokens": spoken + output}
+    return {
+        "type": "transcript.text.done",
+        "text": text,
+        "usage": usage,
+        "language": result.language,
+        "duration": result.duration,
+        "segments": result.segment_dicts(),
+    }
+
+
+def _frame(data: dict[str, Any]) -> bytes:
+    return sse.event(str(data["type"]), data)

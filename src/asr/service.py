@@ -1,0 +1,183 @@
+"""The ASR service without HTTP: models, workers, decoding, transcripts as they come; for the API and the CLI."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from asr.result import TranscriptResult
+from asr.settings import AsrSettings
+from asr.transcript import Segment, Task, TranscribeOptions
+from core import errors
+from core.catalogue import Catalogue, ModelRef
+from core.host import ModelHost
+from core.process import Call, WorkerSpec
+from core.spool import Spool, storage_error
+from utils.audio.decode import DecoderKilled, Limits, MediaError, to_pcm
+from utils.audio.pcm import PcmFile
+
+log = logging.getLogger(__name__)
+TASK = "automatic-speech-recognition"
+POISON_WINDOW = 3600.0
+POISON_DEATHS = 2
+_SEGMENT = TypeAdapter(Segment)
+_MEDIA_ERRORS: dict[str, type[errors.VoiceStackError]] = {
+    "unsupported": errors.UnsupportedFormat,
+    "too_long": errors.AudioTooLong,
+    "no_space": errors.InsufficientStorage,
+}
+
+
+@dataclass
+class Transcript:
+    """A transcript that is being made: iterate it for its segments.
+
+    `language`, `language_probability` and `duration` are known from the first segment on; `seconds_done` grows.
+    """
+
+    call: Call
+    duration: float
+    language: str | None = None
+    language_probability: float = 0.0
+    seconds_done: float = 0.0
+    segments: list[Segment] = field(default_factory=list)
+
+    async def __aiter__(self) -> AsyncIterator[Segment]:
+        """Yield segments as they are decoded; raise what the engine raised."""
+        async for event in self.call:
+            if event.name == "segment":
+                segment = _SEGMENT.validate_python(event.data)
+                self.segments.append(segment)
+                yield segment
+            elif event.name == "info":
+                self.language = event.data["language"]
+                self.language_probability = event.data["language_probability"]
+            elif event.name == "progress":
+                self.seconds_done = event.data["seconds"]
+
+    async def finish(self) -> None:
+        """Wait for the last segment."""
+        async for _ in self:
+            pass
+
+    def result(self, task: Task, **layout: Any) -> TranscriptResult:
+        """Return what there is, for the formats; `layout` goes to TranscriptResult as it is."""
+        return TranscriptResult(
+            task=task,
+            language=self.language,
+            language_probability=self.language_probability,
+            duration=self.duration,
+            segments=tuple(self.segments),
+            **layout,
+        )
+
+
+class AsrService:
+    """Everything the ASR service does. `start` before the first call, `close` at the end."""
+
+    def __init__(self, settings: AsrSettings) -> None:
+        self.settings = settings
+        self.catalogue = Catalogue(settings.places.cache)
+        self.host = ModelHost(self.catalogue, task=TASK, default=settings.model, settings=settings, spec=self._spec)
+        self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)
+        self._spool: Spool | None = None
+        self._poison: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POISON_DEATHS))
+
+    @property
+    def spool(self) -> Spool:
+        """The folder for uploads in flight."""
+        if self._spool is None:
+            self._spool = Spool(self.settings.places.tmp, "asr")
+        return self._spool
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model answers, or is idle with its files in place."""
+        return self.host.ready
+
+    def health(self) -> dict[str, Any]:
+        """Return what /health tells."""
+        return self.host.health()
+
+    async def start(self) -> None:
+        """Begin to load the default model."""
+        _ = self.spool
+        self.host.start(preload=self.settings.preload)
+
+    async def close(self) -> None:
+        """End the workers and remove what is left of the requests."""
+        await self.host.close()
+        if self._spool is not None:
+            self._spool.close()
+
+    async def decode(self, upload: Path, folder: Path, *, audio_track: int | None = None) -> PcmFile:
+        """Return an upload as PCM: in place when it is a plain PCM WAV, else decoded into `folder`.
+
+        Raises InvalidAudio, UnsupportedFormat, AudioTooLong, InsufficientStorage or DecoderFailed.
+        """
+        try:
+            return await to_pcm(upload, folder / "audio.s16", limits=self.limits, audio_track=audio_track)
+        except MediaError as error:
+            raise _MEDIA_ERRORS.get(error.reason, errors.InvalidAudio)(str(error), param="file") from error
+        except DecoderKilled as error:
+            raise errors.DecoderFailed("the audio decoder was ended from outside; try again") from error
+        except OSError as error:
+            raise storage_error(error) from error
+
+    @asynccontextmanager
+    async def transcribe(
+        self, audio: PcmFile, options: TranscribeOptions, *, model: ModelRef, sha256: str = ""
+    ) -> AsyncIterator[Transcript]:
+        """Start a transcription; leaving the context ends it.
+
+        `sha256` of the upload lets one that killed the engine twice be refused. Raises UnprocessableAudio for that,
+        and everything ModelHost.call raises.
+        """
+        self._check_poison(sha256)
+        if options.task == "translate" and not model.translates:
+            raise errors.UnsupportedTask(f"the model {model.id} cannot translate; use a multilingual Whisper model")
+        params = {"pcm": {**asdict(audio), "path": str(audio.path)}, "options": asdict(options)}
+        try:
+            async with self.host.call(model, "transcribe", params, timeout=self.settings.timeout) as call:
+                yield Transcript(call=call, duration=audio.duration)
+        except errors.EngineCrashed:
+            self._poison[sha256].append(time.monotonic())
+            raise
+
+    def _check_poison(self, sha256: str) -> None:
+        deaths = self._poison.get(sha256, ())
+        if sha256 and len(deaths) >= POISON_DEATHS and time.monotonic() - deaths[0] < POISON_WINDOW:
+            raise errors.UnprocessableAudio("this audio ended the engine's process twice within the last hour")
+
+    def _spec(self, model: ModelRef) -> WorkerSpec:
+        settings = self.settings
+        return WorkerSpec(
+            name=model.id,
+            handler="asr.worker:AsrWorker",
+            config={
+                "engine": model.engine or settings.engine,
+                "model": str(model.path) if model.path else None,
+                "model_id": model.id,
+                "device": settings.device,
+                "device_index": settings.device_index,
+                "compute_type": settings.compute_type,
+                "threads": settings.threads,
+                "workers": settings.workers,
+                "cache": str(settings.places.cache / "engines" / "asr"),
+                "engine_options": settings.engine_options,
+                "translates": model.translates,
+            },
+            slots=settings.workers,
+            max_waiting=settings.max_waiting,
+            load_timeout=settings.model_load_timeout,
+            idle_unload=settings.idle_unload,
+            log_level=settings.log_level,
+        )

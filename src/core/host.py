@@ -1,0 +1,152 @@
+"""The models of one service: names resolved, workers found or made, the default loaded at start, health told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from core import errors
+from core.catalogue import Catalogue, ModelRef
+from core.process import Call, WorkerSpec
+from core.settings import ServiceSettings
+from core.workers import Worker, WorkerPool
+
+log = logging.getLogger(__name__)
+
+
+class ModelHost:
+    """Serves the models of one task. `spec` turns a resolved model into what its worker runs."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        task: str,
+        default: str,
+        settings: ServiceSettings,
+        spec: Callable[[ModelRef], WorkerSpec],
+    ) -> None:
+        self.catalogue = catalogue
+        self._task = task
+        self._default = default
+        self._settings = settings
+        self._spec = spec
+        self._pool = WorkerPool(settings.model_slots)
+        self._startup: asyncio.Task[None] | None = None
+        self._failure: errors.VoiceStackError | None = None
+        self._smoked = False
+
+    def default(self) -> ModelRef:
+        """Return the default model; ModelNotFound when the setting names none."""
+        return self.catalogue.resolve(self._default, self._task)
+
+    def resolve(self, name: str | None) -> ModelRef:
+        """Return the model a request names, which must be installed; empty or None means the default.
+
+        Raises ModelNotFound; for a model that is known but not pulled the message says how to pull it.
+        """
+        model = self._find(name)
+        if not model.installed:
+            raise errors.ModelNotFound(
+                f"the model {model.id!r} is not installed; run: voice-stack models pull {model.id}", param="model"
+            )
+        return model
+
+    def _find(self, name: str | None) -> ModelRef:
+        if not name or name == self._default:
+            return self.default()
+        try:
+            return self.catalogue.resolve(name, self._task, default=self._default)
+        except errors.ModelNotFound:
+            if self._settings.model_fallback:
+                return self.default()
+            raise
+
+    def installed(self) -> list[ModelRef]:
+        """Return the installed models of the service, the default first."""
+        models = {model.id: model for model in self.catalogue.entries(self._task) if model.installed}
+        with contextlib.suppress(errors.ModelNotFound):
+            default = self.default()
+            models = ({default.id: default} if default.installed else {}) | models
+        return list(models.values())
+
+    def worker(self, model: ModelRef) -> Worker:
+        """Return the worker of a model, loaded or not."""
+        return self._pool.worker(self._spec(model))
+
+    async def load(self, model: ModelRef) -> Worker:
+        """Load a model and return its worker."""
+        return await self._pool.load(self._spec(model))
+
+    @asynccontextmanager
+    async def call(
+        self, model: ModelRef, method: str, params: Mapping[str, Any], *, timeout: float
+    ) -> AsyncIterator[Call]:
+        """Call the worker of a model; see Worker.call for what is raised."""
+        async with self._pool.call(self._spec(model), method, params, timeout=timeout) as call:
+            yield call
+
+    def start(self, *, preload: bool) -> None:
+        """Begin to load the default model, when asked to; failures show in `ready` and `health`."""
+        if preload:
+            self._startup = asyncio.create_task(self._preload())
+
+    async def _preload(self) -> None:
+        try:
+            await self.load(self.resolve(None))
+            self._smoked = True
+        except errors.VoiceStackError as error:
+            self._failure = error
+            log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - an answer, not a bug
+
+    async def loaded(self) -> None:
+        """Wait for the default model; raise why it could not be loaded."""
+        if self._startup is not None:
+            await self._startup
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model answers, or is unloaded for idleness with its files in place."""
+        try:
+            model = self.default()
+        except errors.ModelNotFound:
+            return False
+        state = self.worker(model).state
+        if state == "ready":
+            return True
+        return state == "unloaded" and model.installed and (self._smoked or self._startup is None)
+
+    def health(self) -> dict[str, Any]:
+        """Return engine, model, device, version, and every worker with its pid, RSS and state."""
+        workers = [asdict(status) for status in self._pool.status()]
+        facts: Mapping[str, Any] = {}
+        model_id: str | None = None
+        reason = self._failure.message if self._failure else None
+        try:
+            model = self.default()
+            model_id = model.id
+            worker = self.worker(model)
+            facts, reason = worker.facts, worker.status().error or reason
+        except errors.ModelNotFound as error:
+            reason = error.message
+        return {
+            "engine": facts.get("engine"),
+            "model": model_id,
+            "device": facts.get("device"),
+            "version": self._settings.version,
+            "reason": None if self.ready else reason,
+            "workers": [{k: v for k, v in worker.items() if k != "facts"} for worker in workers],
+        }
+
+    async def close(self) -> None:
+        """End all workers."""
+        if self._startup is not None:
+            self._startup.cancel()
+        await self._pool.close()

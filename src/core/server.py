@@ -1,0 +1,215 @@
+"""What both services share on the HTTP side: the app, errors in OpenAI's shape, request ids, keys, health routes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core import errors, logs
+from core.auth import ApiKeys
+from core.disconnect import ClientLeft
+from core.errors import VoiceStackError
+from core.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_HTTP_ERRORS: dict[int, type[VoiceStackError]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.FileTooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+class HealthSource(Protocol):
+    """What a service tells about itself; both services implement it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model answers, or is unloaded for idleness with its files in place."""
+
+    def health(self) -> dict[str, Any]:
+        """Return JSON facts: engine, model, device, workers."""
+
+
+class JsonResponse(Response):
+    """JSON by orjson; NaN becomes null."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes of `content`; dataclasses are welcome."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_response(error: VoiceStackError) -> Response:
+    """Return the answer to a failed request."""
+    return JsonResponse({"error": error.to_dict()}, status_code=error.status, headers=error.headers())
+
+
+def create_service(
+    settings: ServiceSettings,
+    source: HealthSource,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Return an app with everything but the service's own routes."""
+    app = FastAPI(
+        title=settings.project_name,
+        version=settings.version,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        # Validation of our own (400, never 422) is documented by the routes.
+        responses={},
+    )
+    _add_error_handlers(app)
+    _add_health(app, source)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "openai-processing-ms"],
+        )
+    keys = ApiKeys(settings.api_keys, public_listings=settings.public_listings)
+    app.add_middleware(RequestMiddleware, keys=keys)
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, VoiceStackError)  # noqa: S101 - registered for this class only
+        return error_response(error)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+        cls = _HTTP_ERRORS.get(error.status_code, errors.InvalidRequest)
+        what = HTTPStatus(error.status_code).phrase
+        response = error_response(cls(f"{what}: {request.method} {request.url.path}"))
+        response.headers.update(error.headers or {})
+        return response
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+        return error_response(from_validation(error.errors()))
+
+    app.add_exception_handler(VoiceStackError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, validation)
+
+
+def from_validation(problems: Any) -> VoiceStackError:  # pydantic's own list type is private
+    """Return the first of pydantic's problems as an error of ours; the input itself is never repeated."""
+    first = problems[0]
+    place = [str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+    param = ".".join(place) or None
+    if first["type"] == "missing":
+        return errors.MissingParameter(f"the parameter {param!r} is required", param=param)
+    text = str(first["msg"]).removeprefix("Value error, ")
+    return errors.InvalidRequest(f"invalid value for {param!r}: {text}", param=param)
+
+
+def _add_health(app: FastAPI, source: HealthSource) -> None:
+    @app.get("/livez", tags=["health"], summary="Whether the event loop runs")
+    async def livez() -> Response:
+        return JsonResponse({"status": "ok"})
+
+    @app.get("/ready", tags=["health"], include_in_schema=False)
+    @app.get("/readyz", tags=["health"], summary="Whether the default model answers")
+    async def readyz() -> Response:
+        ready = source.ready
+        return JsonResponse(source.health() | {"ready": ready}, status_code=200 if ready else 503)
+
+    @app.get("/healthcheck", tags=["health"], include_in_schema=False)
+    @app.get("/healthz", tags=["health"], include_in_schema=False)
+    @app.get("/health", tags=["health"], summary="What the service is and does; always 200")
+    async def health() -> Response:
+        return JsonResponse({"status": "ok", "ready": source.ready, **source.health()})
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")
+
+
+class RequestMiddleware:
+    """Gives every request an id, checks its key, times it, and turns what nobody caught into one well-formed answer."""
+
+    def __init__(self, app: ASGIApp, *, keys: ApiKeys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send)
+        token = logs.request_id.set(exchange.id)
+        try:
+            try:
+                self._keys.check(scope["method"], scope["path"], Headers(scope=scope))
+                await self._app(scope, receive, exchange.send)
+            except Exception as error:  # noqa: BLE001 - the last handler of a request
+                await exchange.fail(error, receive)
+        finally:
+            exchange.log()
+            logs.request_id.reset(token)
+
+
+class _Exchange:
+    """One request and its answer, seen from the outermost layer."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._started = time.monotonic()
+        self._status: int | None = None
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.id
+            headers["openai-processing-ms"] = str(self._elapsed_ms())
+            headers["x-content-type-options"] = "nosniff"
+        await self._send(message)
+
+    async def fail(self, error: Exception, receive: Receive) -> None:
+        """Answer with the error, or when the answer has begun end it without a proper close."""
+        if isinstance(error, ClientLeft | ClientDisconnect):
+            return
+        if not isinstance(error, VoiceStackError):
+            log.error("unexpected error", exc_info=error)
+            error = errors.InternalError(f"an unexpected error occurred; the log has it under {self.id}")
+        if self._status is None:
+            await error_response(error)(self._scope, receive, self.send)
+        else:
+            # The server sees an unfinished answer and drops the connection, which is what the client must see.
+            log.warning("the answer broke off: %s", error.message)
+
+    def log(self) -> None:
+        path = self._scope["path"]
+        level = logging.DEBUG if path in {"/livez", "/readyz", "/health"} else logging.INFO
+        log.log(level, "%s %s %s %d ms", self._scope["method"], path, self._status, self._elapsed_ms())
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)

@@ -1,0 +1,300 @@
+"""The supervisor: one worker per loaded model, loaded on first use, restarted when it dies, ended to unload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core import errors
+from core.process import Call, WorkerProcess, WorkerSpec
+
+log = logging.getLogger(__name__)
+
+State = Literal["unloaded", "loading", "ready", "failed"]
+CANCEL_GRACE = 10.0
+"""Seconds a worker gets to stop a cancelled call before it is ended."""
+DEATH_WINDOW = 60.0
+FREE_RESTARTS = 3
+"""Deaths within DEATH_WINDOW seconds that are followed by an immediate restart; later ones wait 1, 2, 4 … 30 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What `GET /health` and `doctor` tell about a worker; `rss_bytes` is None where the system does not say."""
+
+    id: str
+    state: State
+    pid: int | None
+    rss_bytes: int | None
+    calls: int
+    waiting: int
+    restarts: int
+    error: str | None
+    facts: Mapping[str, Any]
+
+
+class Worker:
+    """One model and the process that serves it, over any number of lives of that process."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.facts: dict[str, Any] = {}
+        """What the engine reported about itself when it was last loaded."""
+        self.last_used = time.monotonic()
+        self._process: WorkerProcess | None = None
+        self._loading: asyncio.Task[WorkerProcess] | None = None
+        self._error: errors.VoiceStackError | None = None
+        self._slots = asyncio.Semaphore(spec.slots)
+        self._calls = 0
+        self._waiting = 0
+        self._restarts = 0
+        self._deaths: deque[float] = deque(maxlen=16)
+        self._idle: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @property
+    def state(self) -> State:
+        """Return unloaded, loading, ready or failed."""
+        if self._process is not None and not self._process.closed.is_set():
+            return "ready"
+        if self._loading is not None and not self._loading.done():
+            return "loading"
+        return "failed" if self._error is not None else "unloaded"
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are running or waiting."""
+        return bool(self._calls or self._waiting)
+
+    def status(self) -> WorkerStatus:
+        """Return a snapshot."""
+        process = self._process
+        return WorkerStatus(
+            id=self.spec.name,
+            state=self.state,
+            pid=process.pid if process else None,
+            rss_bytes=process.rss_bytes if process else None,
+            calls=self._calls,
+            waiting=self._waiting,
+            restarts=self._restarts,
+            error=self._error.message if self._error else None,
+            facts=self.facts,
+        )
+
+    async def load(self) -> WorkerProcess:
+        """Return the running process, starting it when there is none; callers at the same time share one start.
+
+        Raises ModelLoading when it takes longer than `spec.load_timeout` (the load goes on), or what the load raised.
+        """
+        if self._process is not None and not self._process.closed.is_set():
+            return self._process
+        if self._loading is None or self._loading.done():
+            self._check_backoff()
+            self._loading = self._spawn(self._start())
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._loading), self.spec.load_timeout)
+        except TimeoutError:
+            raise errors.ModelLoading(f"the model {self.spec.name} is still loading; try again soon") from None
+
+    @asynccontextmanager
+    async def call(
+        self, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float = 3600.0
+    ) -> AsyncIterator[Call]:
+        """Wait for a slot and the model, start a call, and on leaving make sure that it has ended.
+
+        Raises QueueFull when `spec.max_waiting` calls wait already.
+        """
+        if self._waiting >= self.spec.max_waiting and self._slots.locked():
+            raise errors.QueueFull("too many requests are waiting; try again soon")
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        self._calls += 1
+        self._stop_idle_timer()
+        call: Call | None = None
+        try:
+            process = await self.load()
+            call = process.open_call(method, params, body, timeout=timeout)
+            yield call
+        finally:
+            # The slot stays taken until the worker has really stopped. A task of its own, because the caller may be
+            # inside a cancelled scope, where every await would be cut short.
+            if call is None or call.done.is_set():
+                self._release()
+            else:
+                self._spawn(self._cancel(call))
+
+    async def unload(self) -> None:
+        """End the process; the next call loads the model again."""
+        process, self._process = self._process, None
+        self._stop_idle_timer()
+        if process is not None:
+            log.info("unloading %s", self.spec.name)
+            await process.stop()
+
+    async def close(self) -> None:
+        """Unload, and end everything in the background."""
+        self._closed = True
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._loading
+        await self.unload()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _start(self) -> WorkerProcess:
+        started = time.monotonic()
+        self._error = None
+        process = await WorkerProcess.start(self.spec)
+        try:
+            self.facts = await process.ready()
+        except errors.EngineCrashed as error:
+            self._deaths.append(time.monotonic())
+            self._error = error
+            raise
+        except errors.VoiceStackError as error:
+            self._error = error
+            raise
+        except asyncio.CancelledError:
+            process.kill()
+            await process.closed.wait()
+            raise
+        log.info("loaded %s in %.1f s (pid %d)", self.spec.name, time.monotonic() - started, process.pid)
+        self._process = process
+        self._spawn(self._watch(process))
+        self._start_idle_timer()
+        return process
+
+    async def _watch(self, process: WorkerProcess) -> None:
+        await process.closed.wait()
+        if self._process is not process or self._closed:
+            return
+        self._process = None
+        self._deaths.append(time.monotonic())
+        self._restarts += 1
+        delay = self._backoff()
+        log.error("worker of %s (pid %d) died; restarting in %.0f s", self.spec.name, process.pid, delay)
+        await asyncio.sleep(delay)
+        if not self._closed:
+            with contextlib.suppress(errors.VoiceStackError):
+                await self.load()
+
+    def _backoff(self) -> float:
+        """Return seconds from the last death to the next start."""
+        recent = sum(1 for death in self._deaths if time.monotonic() - death < DEATH_WINDOW)
+        return 0.0 if recent <= FREE_RESTARTS else min(2.0 ** (recent - FREE_RESTARTS - 1), 30.0)
+
+    def _check_backoff(self) -> None:
+        if self._closed:
+            raise errors.Draining("the service is shutting down")
+        if self._deaths and (left := self._deaths[-1] + self._backoff() - time.monotonic()) > 0:
+            error = errors.Unavailable(f"the engine of {self.spec.name} keeps crashing; waiting before a restart")
+            error.retry_after = math.ceil(left)
+            raise error
+
+    async def _cancel(self, call: Call) -> None:
+        call.cancel()
+        try:
+            await asyncio.wait_for(call.done.wait(), CANCEL_GRACE)
+        except TimeoutError:
+            log.warning("call %d of %s did not stop; ending its worker", call.number, self.spec.name)
+            call.kill()
+            await call.done.wait()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._calls -= 1
+        self.last_used = time.monotonic()
+        self._slots.release()
+        self._start_idle_timer()
+
+    def _start_idle_timer(self) -> None:
+        if self.spec.idle_unload >= 0 and not self.busy and not self._closed:
+            self._stop_idle_timer()
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(self.spec.idle_unload, lambda: self._spawn(self._unload_if_idle()))
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    async def _unload_if_idle(self) -> None:
+        if not self.busy:
+            await self.unload()
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class WorkerPool:
+    """The workers of a service: at most `slots` models loaded, the least recently used idle one makes room."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._workers: dict[str, Worker] = {}
+        self._room = asyncio.Lock()
+
+    def worker(self, spec: WorkerSpec) -> Worker:
+        """Return the worker of this spec, making it (not loading it) when there is none."""
+        worker = self._workers.get(spec.name)
+        if worker is None:
+            worker = self._workers[spec.name] = Worker(spec)
+        return worker
+
+    def status(self) -> list[WorkerStatus]:
+        """Return a snapshot of every worker."""
+        return [worker.status() for worker in self._workers.values()]
+
+    @asynccontextmanager
+    async def call(
+        self, spec: WorkerSpec, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float = 3600.0
+    ) -> AsyncIterator[Call]:
+        """Make room for the model and call it; see Worker.call."""
+        worker = self.worker(spec)
+        await self._make_room(worker)
+        async with worker.call(method, params, body, timeout=timeout) as call:
+            yield call
+
+    async def load(self, spec: WorkerSpec) -> Worker:
+        """Make room for the model and load it."""
+        worker = self.worker(spec)
+        await self._make_room(worker)
+        await worker.load()
+        return worker
+
+    async def close(self) -> None:
+        """End all workers."""
+        await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+    async def _make_room(self, wanted: Worker) -> None:
+        deadline = time.monotonic() + wanted.spec.load_timeout
+        async with self._room:
+            while wanted.state not in {"ready", "loading"}:
+                loaded = [w for w in self._workers.values() if w is not wanted and w.state in {"ready", "loading"}]
+                if len(loaded) < self._slots:
+                    return
+                idle = [w for w in loaded if w.state == "ready" and not w.busy]
+                if idle:
+                    await min(idle, key=lambda w: w.last_used).unload()
+                elif time.monotonic() > deadline:
+                    raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
+                else:
+                    await asyncio.sleep(0.05)

@@ -1,0 +1,113 @@
+"""OpenAI's speech route."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from core import errors
+from core.disconnect import until_disconnect
+from tts.api.schemas import SpeechRequest
+from tts.encoded import EncodedSpeech
+from tts.service import TtsService
+from utils import sse
+from utils.audio.encode import FORMATS
+
+MAX_BODY_BYTES = 16 << 20
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def router(service: TtsService) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["speech"])
+    schema = SpeechRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    schema["properties"]["voice"] = {"anyOf": [{"type": "string"}, {"type": "object"}], "default": None}
+    schema["properties"]["response_format"] |= {"enum": list(FORMATS)}
+    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    @routes.post("/tts", include_in_schema=False)
+    @routes.post("/audio/speech", summary="Speak a text", openapi_extra=body)
+    async def speech(request: Request) -> Response:
+        wanted = SpeechRequest.from_data(await _read_body(request), service.settings)
+        return await _answer(service, request, wanted)
+
+    return routes
+
+
+async def _read_body(request: Request) -> Any:
+    """Return the decoded JSON or form body.
+
+    Raises InvalidRequest for what cannot be decoded, FileTooLarge, UnsupportedMediaType.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise errors.FileTooLarge(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise errors.UnsupportedMediaType("send the request as application/json")
+    try:
+        return orjson.loads(bytes(body).removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise errors.InvalidRequest("the body is not valid JSON") from error
+
+
+async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) -> Response:
+    """Start to speak and answer with the first bytes; what fails before them is an ordinary error."""
+    model = service.host.resolve(wanted.model)
+    utterance = service.utterance(
+        wanted.input,
+        model,
+        wanted.voice_name,
+        wanted.options(),
+        response_format=wanted.response_format,
+        sample_rate=wanted.sample_rate,
+    )
+    async with AsyncExitStack() as stack:
+        opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, wanted.response_format))
+        encoded = await until_disconnect(request.receive, opening)
+        headers = {**HEADERS, "x-voice-stack-model": model.id, "x-voice-stack-voice": utterance.voice.id}
+        if wanted.stream_format == "sse":
+            events = _sse(encoded, stack.pop_all())
+            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        headers["Content-Disposition"] = f"attachment; filename=speech.{encoded.format.extension}"
+        if wanted.stream:
+            chunks = _chunks(encoded, stack.pop_all())
+            return StreamingResponse(chunks, media_type=encoded.content_type, headers=headers)
+        # Complete before it is sent: Content-Length and true sizes.
+        whole = await until_disconnect(request.receive, encoded.complete())
+    return Response(whole, media_type=encoded.content_type, headers=headers)
+
+
+async def _chunks(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async with stack, aclosing(encoded.chunks()) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _sse(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    """Yield the bytes of one stream as events, then the usage."""
+    async with stack:
+        try:
+            async with aclosing(encoded.chunks()) as chunks:
+                async for chunk in chunks:
+                    audio = base64.b64encode(chunk).decode("ascii")
+                    yield sse.event("speech.audio.delta", {"type": "speech.audio.delta", "audio": audio})
+        except errors.VoiceStackError as error:
+            yield sse.event("error", {"type": "error", "error": error.to_dict()})
+            return
+        read, made = encoded.usage()
+        usage = {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+        yield sse.event("speech.audio.done", {"type": "speech.audio.done", "usage": usage})
+        yield sse.DONE

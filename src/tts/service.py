@@ -1,0 +1,169 @@
+"""The TTS service without HTTP: models, voices, workers, and speech as it is synthesized; for the API and the CLI."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from core import errors
+from core.catalogue import Catalogue, ModelRef
+from core.host import ModelHost
+from core.process import Call, WorkerSpec
+from tts import engine_factory
+from tts.settings import TtsSettings
+from tts.voice import SpeechOptions, Voice
+from tts.voices import VoiceBook
+
+log = logging.getLogger(__name__)
+TASK = "text-to-speech"
+PCM_RATE = 24_000
+_VOICES = TypeAdapter(list[Voice])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """What is to be said: a text, a voice of a model, and how.
+
+    `sample_rate` is the output rate in Hz, None the engine's.
+    """
+
+    text: str
+    voice: Voice
+    model: ModelRef
+    options: SpeechOptions
+    sample_rate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Speech that is being made: PCM at `sample_rate` Hz that must be played `tempo` times as fast to be right."""
+
+    call: Call
+    events: AsyncIterator[Any]
+    sample_rate: int
+    tempo: float
+    pieces: int
+    language: str | None
+
+    async def pcm(self) -> AsyncIterator[bytes]:
+        """Yield signed 16-bit little-endian mono samples, one item per chunk the engine made."""
+        async for event in self.events:
+            if event.name == "audio":
+                yield event.body
+
+
+class TtsService:
+    """Everything the TTS service does. `start` before the first call, `close` at the end."""
+
+    def __init__(self, settings: TtsSettings) -> None:
+        self.settings = settings
+        self.catalogue = Catalogue(settings.places.cache)
+        self.host = ModelHost(self.catalogue, task=TASK, default=settings.model, settings=settings, spec=self._spec)
+        self._book = VoiceBook(settings.voice_dir, default=settings.default_voice)
+        self._registry = engine_factory.registry()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model answers, or is idle with its files in place."""
+        return self.host.ready
+
+    def health(self) -> dict[str, Any]:
+        """Return what /health tells."""
+        return self.host.health()
+
+    async def start(self) -> None:
+        """Begin to load the default model."""
+        self.host.start(preload=self.settings.preload)
+
+    async def close(self) -> None:
+        """End the workers."""
+        await self.host.close()
+
+    def voices(self, model: ModelRef) -> list[Voice]:
+        """Return the voices of a model: its own, and the recordings in the voices folder where it can clone."""
+        return self._book.voices(self._builtin(model), clones=self._can_clone(model))
+
+    def find_voice(self, model: ModelRef, name: str | None, language: str | None) -> Voice:
+        """Return the voice a request names, None meaning the default one; VoiceNotFound lists what there is."""
+        return self._book.resolve(name, language, self._builtin(model), clones=self._can_clone(model))
+
+    def _builtin(self, model: ModelRef) -> list[Voice]:
+        facts = self.host.worker(model).facts
+        if "voices" in facts:
+            return _VOICES.validate_python(facts["voices"])
+        return list(self._engine(model).list_voices(model.path)) if model.path else []
+
+    def _can_clone(self, model: ModelRef) -> bool:
+        return bool(self.host.worker(model).facts.get("can_clone", self._engine(model).can_clone))
+
+    def _engine(self, model: ModelRef) -> Any:
+        return self._registry.get(model.engine or self.settings.engine)
+
+    def utterance(
+        self,
+        text: str,
+        model: ModelRef,
+        voice: str | None,
+        options: SpeechOptions,
+        *,
+        response_format: str,
+        sample_rate: int | None = None,
+    ) -> Utterance:
+        """Return what a request wants said: its voice found, its output rate chosen. Raises VoiceNotFound."""
+        return Utterance(
+            text=text,
+            voice=self.find_voice(model, voice, options.language),
+            model=model,
+            options=options,
+            sample_rate=sample_rate or (PCM_RATE if response_format == "pcm" else self.settings.sample_rate),
+        )
+
+    @asynccontextmanager
+    async def speak(self, utterance: Utterance) -> AsyncIterator[Speech]:
+        """Start to synthesize; leaving the context ends it.
+
+        Returns once the worker has accepted the text, before the first sound. Raises what the engine raised.
+        """
+        params = {
+            "text": utterance.text,
+            "voice": asdict(utterance.voice),
+            "options": asdict(utterance.options),
+            "speed": utterance.options.speed,
+            "sample_rate": utterance.sample_rate,
+        }
+        async with self.host.call(utterance.model, "synthesize", params, timeout=self.settings.timeout) as call:
+            events = aiter(call)
+            try:
+                start = (await anext(events)).data
+            except StopAsyncIteration:
+                raise errors.InternalError("the engine made no sound") from None
+            yield Speech(call, events, start["sample_rate"], start["tempo"], start["pieces"], start["language"])
+
+    def _spec(self, model: ModelRef) -> WorkerSpec:
+        settings = self.settings
+        return WorkerSpec(
+            name=model.id,
+            handler="tts.worker:TtsWorker",
+            config={
+                "engine": model.engine or settings.engine,
+                "model": str(model.path) if model.path else None,
+                "model_id": model.id,
+                "device": settings.device,
+                "device_index": settings.device_index,
+                "threads": settings.threads,
+                "cache": str(settings.places.cache / "engines" / "tts"),
+                "engine_options": settings.engine_options,
+                "max_chars": settings.max_chars,
+                "auto_lang": settings.auto_lang,
+            },
+            slots=1,
+            max_waiting=settings.max_waiting,
+            load_timeout=settings.model_load_timeout,
+            idle_unload=settings.idle_unload,
+            log_level=settings.log_level,
+        )

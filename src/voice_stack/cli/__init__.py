@@ -1,0 +1,49 @@
+"""The command `voice-stack`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from core.errors import VoiceStackError
+from voice_stack import __version__
+from voice_stack.cli import doctor, models, serve, speak, transcribe, voices
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Self-hosted speech services: [b]ASR[/b] on port 5001, [b]TTS[/b] on port 5002.",
+)
+app.add_typer(serve.app, name="serve")
+app.add_typer(models.app, name="models")
+app.add_typer(voices.app, name="voices")
+app.command("transcribe")(transcribe.transcribe)
+app.command("speak")(speak.speak)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature
+    if value:
+        typer.echo(f"voice-stack {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(  # noqa: FBT001 - typer's way to declare a flag
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Self-hosted speech services, OpenAI-compatible."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit status 1."""
+    try:
+        app()
+    except VoiceStackError as error:
+        Console(stderr=True).print(f"[red]voice-stack:[/red] {error.message}", soft_wrap=True, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,96 @@
+"""Running both services as children of one foreground process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+
+from rich.console import Console
+
+from voice_stack.cli import selfcheck
+
+console = Console(highlight=False)
+STOP_SECONDS = 45.0
+
+
+class _Child:
+    """One service: its process, and its address once it is ready."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.process = process
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, name: str) -> _Child:
+        command = (sys.executable, "-P", "-m", "voice_stack", "serve", name)
+        # Ctrl-C must reach the children through us, once, and not through the terminal as well.
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, start_new_session=True, env=os.environ
+        )
+        return cls(name, process)
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None  # noqa: S101 - asked for above
+        async for raw in self.process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip()
+            console.print(f"[bold]{self.name}[/bold]  {line}", markup=True, soft_wrap=True)
+            if line.startswith("ready: ") and not self.address.done():
+                self.address.set_result(line.removeprefix("ready: "))
+            elif line.startswith("not ready: ") and not self.address.done():
+                self.address.set_exception(RuntimeError(line))
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+        await self.reader
+        if not self.address.done():
+            self.address.cancel()
+
+
+async def run(*, check: bool, exit_after: bool) -> int:
+    """Run both services until one ends or a signal comes; return the exit status."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    children = [await _Child.start("asr"), await _Child.start("tts")]
+    try:
+        return await _supervise(children, stop, check=check, exit_after=exit_after)
+    finally:
+        await asyncio.gather(*(child.stop() for child in children))
+
+
+async def _supervise(children: list[_Child], stop: asyncio.Event, *, check: bool, exit_after: bool) -> int:
+    stopped = asyncio.create_task(stop.wait())
+    ended = [asyncio.create_task(child.process.wait()) for child in children]
+    work = asyncio.create_task(_check(children)) if check else None
+    try:
+        waiting = {stopped, *ended} | ({work} if work else set())
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if work in done and work is not None and (exit_after or work.exception()):
+                return 0 if not work.exception() and work.result() else 1
+            if stopped in done:
+                return 0
+            if done & set(ended):
+                return 1
+    finally:
+        for task in (stopped, *ended, *([work] if work else [])):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _check(children: list[_Child]) -> bool:
+    asr, tts = [await child.address for child in children]
+    return await selfcheck.round_trip(asr, tts, console)

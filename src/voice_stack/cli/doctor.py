@@ -1,0 +1,125 @@
+"""`voice-stack doctor`: what this machine has, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from asr import engine_factory as asr_engines
+from core import devices
+from core.catalogue import Catalogue
+from core.errors import VoiceStackError
+from tts import engine_factory as tts_engines
+from utils.audio import ffmpeg
+from voice_stack import __version__
+from voice_stack.cli import runner
+
+Mark = Literal["ok", "note", "problem"]
+_COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+_PACKAGES = ("fastapi", "uvicorn", "faster-whisper", "ctranslate2", "kokoro-onnx", "onnxruntime", "piper-tts", "torch")
+_RUNTIMES: tuple[devices.Runtime, ...] = ("ctranslate2", "onnxruntime", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    mark: Mark
+    text: str
+
+
+def doctor() -> None:
+    """Check ffmpeg, devices, models, ports, versions and engines; exit status 1 when something will not work.
+
+    Example: voice-stack doctor
+    """
+    table = Table(box=None, show_header=False)
+    failed = False
+    for finding in _findings():
+        failed |= finding.mark == "problem"
+        table.add_row(finding.subject, f"[{_COLOURS[finding.mark]}]{finding.mark}[/]", finding.text)
+    Console().print(table)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding("voice-stack", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield _ffmpeg()
+    yield from _devices()
+    yield from _engines()
+    for name in ("asr", "tts"):
+        yield from _service(name)
+    installed = [f"{name} {found}" for name in _PACKAGES if (found := _version(name))]
+    yield Finding("packages", "ok", ", ".join(installed))
+
+
+def _ffmpeg() -> Finding:
+    try:
+        return Finding("ffmpeg", "ok", f"{ffmpeg.version()} ({ffmpeg.executable()})")
+    except ffmpeg.FfmpegMissing as error:
+        return Finding("ffmpeg", "problem", str(error))
+
+
+def _devices() -> Iterator[Finding]:
+    found = devices.hardware()
+    gpus = [f"{count} x {device}" for device, count in found.items() if count and device != "cpu"]
+    yield Finding("hardware", "ok", ", ".join(gpus) or "cpu only")
+    for runtime in _RUNTIMES:
+        if _version(runtime) is None and _version(f"{runtime}-gpu") is None:
+            continue
+        usable = devices.usable(runtime)
+        names = [device for device, count in usable.items() if count]
+        unused = [device for device in devices.PREFERENCE if found.get(device) and device not in names]
+        hint = f"; cannot use the {unused[0]} device, see docs/devices.md" if unused else ""
+        yield Finding(f"  {runtime}", "note" if unused else "ok", f"can use {', '.join(names)}{hint}")
+
+
+def _engines() -> Iterator[Finding]:
+    for kind, registry in (("asr", asr_engines.registry()), ("tts", tts_engines.registry())):
+        for name in registry.names():
+            engine = registry.get(name)
+            missing = engine.missing()
+            how = f"not installed: pip install 'voice-stack[{engine.extra}]'" if missing else "installed"
+            yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
+
+
+def _service(name: runner.Name) -> Iterator[Finding]:
+    settings = runner.load_settings(name)
+    task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
+    try:
+        model = Catalogue(settings.places.cache).resolve(settings.model, task)
+        missing = f"not installed; run: voice-stack models pull {model.id}"
+        yield Finding(f"{name} model", "ok" if model.installed else "problem", str(model.path or missing))
+    except VoiceStackError as error:
+        yield Finding(f"{name} model", "problem", error.message)
+    try:
+        devices.choose(settings.device, devices.hardware(), index=settings.device_index)
+    except VoiceStackError as error:
+        yield Finding(f"{name} device", "problem", error.message)
+    yield _port(name, settings.host, settings.port)
+
+
+def _port(name: str, host: str, port: int) -> Finding:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding(f"{name} port", "note", f"{host}:{port} {error.strerror}; is the service running?")
+    return Finding(f"{name} port", "ok", f"{host}:{port} is free")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,135 @@
+"""Running one service in this process: settings, checks before the start, the socket, and the `ready:` line."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import uvicorn
+from pydantic import ValidationError
+
+from core import devices, logs
+from core.errors import ConfigurationError, VoiceStackError
+from core.settings import ServiceSettings, unknown_names
+
+log = logging.getLogger("voice_stack")
+Name = Literal["asr", "tts"]
+_SETTINGS = {"asr": "AsrSettings", "tts": "TtsSettings"}
+MAX_HEADER_BYTES = 16_384
+
+
+def load_settings(name: Name) -> Any:
+    """Return the settings of a service; ConfigurationError says in one line what is wrong with them."""
+    cls = getattr(import_module(f"{name}.settings"), _SETTINGS[name])
+    try:
+        return cls()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def run(name: Name) -> int:
+    """Run the service until it is told to stop; return the exit status."""
+    settings = load_settings(name)
+    logs.setup(settings.log_level)
+    _report(name, settings)
+    devices.choose(settings.device, devices.hardware(), index=settings.device_index)
+    listener = _listen(settings.host, settings.port)
+    app = import_module(f"{name}.app").create_app(settings)
+    config = uvicorn.Config(
+        app,
+        # h11 bounds the size of headers, httptools takes 20 MB of them.
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
+    )
+    return asyncio.run(_serve(uvicorn.Server(config), listener, app.state.service))
+
+
+def run_reloading(name: Name) -> int:
+    """Run the service in a child that starts again whenever a source file changes."""
+    settings = load_settings(name)
+    root = Path(sys.modules["core"].__path__[0]).parent
+    uvicorn.run(
+        f"{name}.app:create_app",
+        factory=True,
+        reload=True,
+        reload_dirs=[str(root)],
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level.lower(),
+    )
+    return 0
+
+
+def _report(name: Name, settings: ServiceSettings) -> None:
+    """Say what a sysadmin should know before the start."""
+    for unknown in unknown_names(type(settings), f"{name.upper()}_"):
+        log.warning("nothing reads the setting %s; docs/configuration.md lists what there is", unknown)
+    host = str(getattr(settings, "host"))  # noqa: B009 - both subclasses have it
+    if not _is_loopback(host) and not settings.api_keys:
+        log.warning("listening on %s without API_KEYS: everybody who reaches this machine may use the service", host)
+    if settings.debugpy_enable:
+        _attach_debugger(settings)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _attach_debugger(settings: ServiceSettings) -> None:
+    try:
+        debugpy = import_module("debugpy")
+    except ImportError:
+        raise ConfigurationError("DEBUGPY_ENABLE needs debugpy: pip install 'voice-stack[debug]'") from None
+    debugpy.listen((settings.debugpy_host, settings.debugpy_port))
+    log.warning("a debugger may attach at %s:%d", settings.debugpy_host, settings.debugpy_port)
+    if settings.debugpy_wait_for_client:
+        debugpy.wait_for_client()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, service: Any) -> int:
+    announce = asyncio.create_task(_announce(server, listener, service))
+    await server.serve(sockets=[listener])
+    announce.cancel()
+    result = (await asyncio.gather(announce, return_exceptions=True))[0]
+    if isinstance(result, ConfigurationError):
+        raise result
+    return 0
+
+
+async def _announce(server: uvicorn.Server, listener: socket.socket, service: Any) -> None:
+    """Print the address once the service answers; stop the service when its configuration cannot work."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    try:
+        await service.host.loaded()
+    except ConfigurationError:
+        server.should_exit = True
+        raise
+    except VoiceStackError as error:
+        print(f"not ready: {address} {error.message}", flush=True)  # noqa: T201 - the command's output
+        return
+    print(f"ready: {address}", flush=True)  # noqa: T201 - the command's output

@@ -1,0 +1,111 @@
+"""`voice-stack speak`: a text to speech, by the running service or by a worker of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from core import errors, logs
+from tts.api.schemas import SpeechRequest
+from tts.encoded import EncodedSpeech
+from tts.service import TtsService
+from tts.settings import TtsSettings
+from voice_stack.cli import runner
+from voice_stack.cli.client import answers, raise_for_error
+
+console = Console(stderr=True)
+DEFAULT_OUTPUT = Path("speech.mp3")
+
+
+def speak(
+    text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; its suffix is the format; - is standard output.")
+    ] = DEFAULT_OUTPUT,
+    output_format: Annotated[str | None, typer.Option("--format", "-f", help="Format, else by suffix.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice; see `voice-stack voices list`.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id, alias or folder.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the text; else it is detected.")] = None,
+    speed: Annotated[float, typer.Option(help="0.25 to 4.")] = 1.0,
+    local: Annotated[bool, typer.Option("--local", help="Do not use a running service.")] = False,
+    url: Annotated[str | None, typer.Option(help="Use this service; else TTS_URL when it answers.")] = None,
+) -> None:
+    """Speak a text.
+
+    Example: voice-stack speak "Good morning." -o morning.mp3 --voice af_heart
+    """
+    settings: TtsSettings = runner.load_settings("tts")
+    logs.setup("WARNING")
+    chosen = output_format or output.suffix.lstrip(".") or "mp3"
+    data = {
+        "input": sys.stdin.read() if text == "-" else text,
+        "response_format": chosen,
+        "voice": voice,
+        "model": model,
+        "language": language,
+        "speed": speed,
+        "stream": chosen not in {"wav", "flac"},
+    }
+    wanted = SpeechRequest.from_data(data, settings)
+    service = None if local else url or (settings.url if answers(settings.url) else None)
+    chunks = _remote(service, {k: v for k, v in data.items() if v is not None}) if service else _local(settings, wanted)
+    asyncio.run(_write(chunks, output))
+    if str(output) != "-":
+        console.print(f"wrote {output}")
+
+
+async def _write(chunks: AsyncIterator[bytes], output: Path) -> None:
+    """Write to a temporary name first: a broken answer leaves no half file behind."""
+    if str(output) == "-":
+        async for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        return
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as file, console.status("speaking"):
+            async for chunk in chunks:
+                file.write(chunk)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncIterator[bytes]:
+    service = TtsService(settings)
+    try:
+        model = service.host.resolve(wanted.model)
+        await service.host.load(model)
+        utterance = service.utterance(
+            wanted.input, model, wanted.voice_name, wanted.options(), response_format=wanted.response_format
+        )
+        async with EncodedSpeech.open(service, utterance, wanted.response_format) as encoded:
+            if not wanted.stream:
+                yield await encoded.complete()
+                return
+            async with aclosing(encoded.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+    finally:
+        await service.close()
+
+
+async def _remote(url: str, data: dict[str, object]) -> AsyncIterator[bytes]:
+    try:
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60.0, read=600.0), trust_env=False) as client,
+            client.stream("POST", "/v1/audio/speech", json=data) as response,
+        ):
+            await raise_for_error(response)
+            async for chunk in response.aiter_bytes():
+                yield chunk
+    except httpx.HTTPError as error:
+        raise errors.Unavailable(f"the service at {url} broke off: {error}") from error

@@ -1,0 +1,116 @@
+"""`voice-stack transcribe`: a recording to text, by the running service or by a worker of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from asr.formats import FORMATS
+from asr.result import TranscriptResult
+from asr.service import AsrService
+from asr.settings import AsrSettings
+from asr.transcript import TranscribeOptions, VadOptions
+from core import errors, logs
+from utils import languages
+from voice_stack.cli import runner
+from voice_stack.cli.client import answers, raise_for_error
+
+console = Console(stderr=True)
+
+
+def transcribe(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Recording or video.")],
+    output_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "text",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id, alias or folder.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the recording; else it is detected.")] = None,
+    translate: Annotated[bool, typer.Option("--translate", help="Translate to English.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Add the time of every word.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Do not use a running service.")] = False,
+    url: Annotated[str | None, typer.Option(help="Use this service; else ASR_URL when it answers.")] = None,
+) -> None:
+    """Transcribe a recording.
+
+    Example: voice-stack transcribe film.mkv --format srt -o film.srt
+    """
+    if output_format not in FORMATS:
+        raise errors.UnsupportedFormat(f"unknown format {output_format!r}; use one of {', '.join(FORMATS)}")
+    settings: AsrSettings = runner.load_settings("asr")
+    logs.setup("WARNING")
+    options = TranscribeOptions(
+        task="translate" if translate else "transcribe",
+        language=_language(language),
+        word_timestamps=words,
+        vad=VadOptions() if settings.vad_enabled else None,
+    )
+    service = None if local else url or (settings.url if answers(settings.url) else None)
+    work = _remote(service, file, options, model) if service else _local(settings, file, options, model)
+    rendered = FORMATS[output_format].render(asyncio.run(work))
+    if output:
+        output.write_bytes(rendered)
+    else:
+        sys.stdout.buffer.write(rendered)
+        sys.stdout.buffer.flush()
+
+
+def _language(name: str | None) -> str | None:
+    try:
+        return languages.parse(name)
+    except ValueError as error:
+        raise errors.InvalidRequest(str(error), param="language") from error
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+
+
+async def _local(
+    settings: AsrSettings, file: Path, options: TranscribeOptions, model: str | None
+) -> TranscriptResult:
+    service = AsrService(settings)
+    try:
+        async with service.spool.folder() as folder:
+            found = service.host.resolve(model)
+            audio = await service.decode(file.resolve(), folder)
+            with _progress() as bar:
+                task = bar.add_task("loading", total=audio.duration)
+                async with service.transcribe(audio, options, model=found) as transcript:
+                    async with aclosing(aiter(transcript)) as segments:
+                        async for segment in segments:
+                            bar.update(task, description="transcribing", completed=segment.end)
+                    return transcript.result(options.task, with_words=options.word_timestamps)
+    finally:
+        await service.close()
+
+
+async def _remote(url: str, file: Path, options: TranscribeOptions, model: str | None) -> TranscriptResult:
+    data: dict[str, Any] = {"stream": "true", "task": options.task}
+    data |= {"model": model} if model else {}
+    data |= {"language": options.language} if options.language else {}
+    data |= {"timestamp_granularities[]": ["word", "segment"]} if options.word_timestamps else {}
+    last: dict[str, Any] = {}
+    with _progress() as bar, file.open("rb") as opened:
+        task = bar.add_task("transcribing", total=1.0)
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60.0, read=3600.0), trust_env=False) as client,
+            client.stream("POST", "/v1/audio/transcriptions", data=data, files={"file": opened}) as response,
+        ):
+            await raise_for_error(response)
+            async for line in response.aiter_lines():
+                if line.startswith(": progress "):
+                    bar.update(task, completed=float(line.removeprefix(": progress ")))
+                elif line.startswith("data: {"):
+                    last = orjson.loads(line.removeprefix("data: "))
+    if last.get("type") != "transcript.text.done":
+        raise errors.Unavailable(str(last.get("error", {}).get("message", "the service ended the answer early")))
+    return TranscriptResult.from_done(last, options.task, with_words=options.word_timestamps)

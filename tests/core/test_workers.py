@@ -1,0 +1,236 @@
+"""The supervisor, with real worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import errors, workers
+from core.process import WorkerSpec
+from core.workers import Worker, WorkerPool
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _handlers_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+def spec(name: str = "echo", *, slots: int = 1, **more: Any) -> WorkerSpec:
+    fields = {key: more.pop(key) for key in ("idle_unload", "load_timeout", "max_waiting") if key in more}
+    return WorkerSpec(name=name, handler="worker_handlers:Echo", config=more, slots=slots, log_level="ERROR", **fields)
+
+
+@asynccontextmanager
+async def running(**more: Any) -> AsyncIterator[Worker]:
+    worker = Worker(spec(**more))
+    try:
+        yield worker
+    finally:
+        await worker.close()
+
+
+async def events(worker: Worker, method: str, **params: Any) -> list[Any]:
+    timeout = params.pop("timeout", 30.0)
+    async with worker.call(method, params, timeout=timeout) as call:
+        return [event async for event in call]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_call_returns_events_in_order_with_data_and_bytes() -> None:
+    async with running() as worker:
+        async with worker.call("echo", {"a": [1, "é"]}, b"\0raw") as call:
+            (echo,) = [event async for event in call]
+        assert (echo.name, echo.data, echo.body) == ("echo", {"a": [1, "é"]}, b"\0raw")
+        assert [event.data for event in await events(worker, "count", to=1000)] == list(range(1000))
+
+
+async def test_two_callers_at_once_load_the_model_once(tmp_path: Path) -> None:
+    counter = tmp_path / "loads"
+    async with running(counter=str(counter), slots=2) as worker:
+        await asyncio.gather(*(events(worker, "echo") for _ in range(8)))
+        assert counter.read_text(encoding="ascii") == "x"
+        status = worker.status()
+        assert status.state == "ready"
+        assert status.pid == worker.facts["pid"] != os.getpid()
+        assert status.rss_bytes is not None
+        assert status.rss_bytes > 1 << 20
+
+
+async def test_leaving_a_call_stops_the_engine_and_frees_the_slot(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    async with running() as worker:
+        async with worker.call("forever", {"closed": str(closed)}) as call:
+            async for event in call:
+                assert event.name == "tick"
+                break
+        assert await events(worker, "echo")
+        assert closed.is_file()
+        assert worker.status().restarts == 0
+
+
+async def test_a_cancelled_caller_stops_the_engine(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    async with running() as worker:
+        await worker.load()
+        task = asyncio.create_task(events(worker, "forever", closed=str(closed)))
+        await until(lambda: worker.status().calls == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: worker.status().calls == 0)
+        assert closed.is_file()
+
+
+async def test_a_call_that_ignores_its_cancellation_loses_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "CANCEL_GRACE", 0.2)
+    async with running() as worker:
+        pid = (await worker.load()).pid
+        async with worker.call("hang", {}) as call:
+            async for _ in call:
+                break
+        assert await events(worker, "echo")
+        assert not alive(pid)
+
+
+async def test_a_killed_worker_fails_its_call_and_serves_the_next() -> None:
+    async with running() as worker:
+        with pytest.raises(errors.EngineCrashed):
+            await events(worker, "kill")
+        assert await events(worker, "echo")
+        assert worker.status().restarts == 1
+
+
+async def test_a_worker_killed_while_idle_comes_back_by_itself() -> None:
+    async with running() as worker:
+        pid = (await worker.load()).pid
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: worker.status().pid not in {None, pid} and worker.state == "ready")
+
+
+async def test_a_worker_that_keeps_dying_is_left_alone_for_a_while() -> None:
+    async with running() as worker:
+        for _ in range(workers.FREE_RESTARTS):
+            with pytest.raises(errors.EngineCrashed):
+                await events(worker, "kill")
+        with pytest.raises((errors.EngineCrashed, errors.Unavailable)):
+            await events(worker, "kill")
+        await until(lambda: worker.state != "ready")
+        with pytest.raises(errors.Unavailable) as caught:
+            await events(worker, "echo")
+        assert int(caught.value.headers()["Retry-After"]) >= 1
+
+
+async def test_rubbish_on_the_pipe_ends_the_worker() -> None:
+    async with running() as worker:
+        with pytest.raises(errors.EngineCrashed):
+            await events(worker, "rubbish")
+        assert await events(worker, "echo")
+
+
+async def test_the_engines_own_error_arrives_whole() -> None:
+    async with running() as worker:
+        with pytest.raises(errors.UnsupportedParameter, match="no such thing here") as caught:
+            await events(worker, "refuse")
+        assert caught.value.param == "seed"
+
+
+async def test_a_bug_in_the_engine_tells_the_client_nothing() -> None:
+    async with running() as worker:
+        with pytest.raises(errors.InternalError) as caught:
+            await events(worker, "bug")
+        assert "secret" not in caught.value.message
+        assert await events(worker, "echo")
+
+
+async def test_a_call_past_its_deadline_is_ended_with_its_worker() -> None:
+    async with running() as worker:
+        pid = (await worker.load()).pid
+        with pytest.raises(errors.DeadlineExceeded):
+            await events(worker, "hang", timeout=0.3)
+        await until(lambda: not alive(pid))
+        assert await events(worker, "echo")
+
+
+async def test_a_load_that_fails_says_why_and_can_be_tried_again() -> None:
+    async with running(refuse=True) as worker:
+        for _ in range(2):
+            with pytest.raises(errors.ConfigurationError, match="wrong kind"):
+                await worker.load()
+        assert worker.state == "failed"
+        assert worker.status().error == "the weights are of the wrong kind"
+
+
+async def test_a_process_that_dies_while_loading_is_a_crash() -> None:
+    async with running(die=True) as worker:
+        with pytest.raises(errors.EngineCrashed):
+            await worker.load()
+
+
+async def test_an_idle_worker_is_ended_and_loads_again_on_use() -> None:
+    async with running(idle_unload=0.1) as worker:
+        await events(worker, "echo")
+        pid = worker.status().pid
+        assert pid is not None
+        await until(lambda: worker.state == "unloaded" and not alive(pid))
+        assert await events(worker, "echo")
+
+
+async def test_more_waiting_calls_than_allowed_are_refused() -> None:
+    async with running(max_waiting=1) as worker:
+        await worker.load()
+        async with worker.call("hang", {}):
+            waiting = asyncio.create_task(events(worker, "echo"))
+            await until(lambda: worker.status().waiting == 1)
+            with pytest.raises(errors.QueueFull):
+                await events(worker, "echo")
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_closing_leaves_no_process() -> None:
+    async with running(slots=4) as worker:
+        pid = (await worker.load()).pid
+        task = asyncio.create_task(events(worker, "hang"))
+        await until(lambda: worker.status().calls == 1)
+        await worker.close()
+        assert not alive(pid)
+        with pytest.raises(errors.VoiceStackError):
+            await task
+
+
+async def test_the_pool_makes_room_by_unloading_the_longest_idle() -> None:
+    pool = WorkerPool(2)
+    try:
+        for name in ("one", "two"):
+            await pool.load(spec(name))
+        async with pool.call(spec("one"), "echo", {}) as call:
+            assert [event.name async for event in call] == ["echo"]
+        await pool.load(spec("three"))
+        assert {status.id: status.state for status in pool.status()} == {
+            "one": "ready",
+            "two": "unloaded",
+            "three": "ready",
+        }
+    finally:
+        await pool.close()
