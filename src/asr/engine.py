@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
+import numpy as np
+
 from asr.transcript import LanguageGuess, TranscribeOptions, Transcription
 from core.engines import Engine
-from core.errors import NotSupported
+from core.errors import InvalidAudio, NotSupported
 from utils.audio.pcm import Audio
 
 
@@ -16,6 +18,8 @@ class AsrEngine(Engine):
 
     sample_rate: ClassVar[int] = 16_000
     """Hz; the service resamples to it."""
+    languages: tuple[str, ...] = ()
+    """Codes of the languages the loaded model knows; empty: it does not say."""
 
     @abstractmethod
     def transcribe(self, audio: Audio, options: TranscribeOptions) -> Transcription:
@@ -29,3 +33,11 @@ class AsrEngine(Engine):
         """Tell the language of a piece of audio; NotSupported where the model cannot."""
         del audio
         raise NotSupported(f"{type(self).__name__} cannot detect a language")
+
+
+def require_finite(audio: Audio) -> None:
+    """Raise InvalidAudio for samples that are not a row of finite numbers: one NaN keeps a decoder busy for minutes."""
+    samples = audio.samples
+    # A sum of squares is NaN or infinite when any sample is, and needs no array of its own.
+    if samples.ndim != 1 or not np.isfinite(np.dot(samples, samples)):
+        raise InvalidAudio("the audio holds samples that are not finite numbers", param="file")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -17,15 +17,16 @@ from asr.result import TranscriptResult
 from asr.settings import AsrSettings
 from asr.transcript import Segment, Task, TranscribeOptions
 from core import errors
-from core.catalogue import Catalogue, ModelRef
+from core.catalogue import Catalogue
 from core.host import ModelHost
+from core.model_entry import ModelRef
 from core.process import Call, WorkerSpec
 from core.spool import Spool, storage_error
 from utils.audio.decode import DecoderKilled, Limits, MediaError, to_pcm
 from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
-TASK = "automatic-speech-recognition"
+TASK: Final = "automatic-speech-recognition"
 POISON_WINDOW = 3600.0
 POISON_DEATHS = 2
 _SEGMENT = TypeAdapter(Segment)
@@ -50,7 +51,7 @@ class Transcript:
     seconds_done: float = 0.0
     segments: list[Segment] = field(default_factory=list)
 
-    async def __aiter__(self) -> AsyncIterator[Segment]:
+    async def __aiter__(self) -> AsyncGenerator[Segment, None]:
         """Yield segments as they are decoded; raise what the engine raised."""
         async for event in self.call:
             if event.name == "segment":
@@ -85,8 +86,14 @@ class AsrService:
 
     def __init__(self, settings: AsrSettings) -> None:
         self.settings = settings
-        self.catalogue = Catalogue(settings.places.cache)
-        self.host = ModelHost(self.catalogue, task=TASK, default=settings.model, settings=settings, spec=self._spec)
+        self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
+        self.host = ModelHost(
+            self.catalogue,
+            task=TASK,
+            default=settings.model,
+            settings=settings,
+            spec=self._spec,
+        )
         self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)
         self._spool: Spool | None = None
         self._poison: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POISON_DEATHS))
@@ -153,7 +160,7 @@ class AsrService:
             raise
 
     def _check_poison(self, sha256: str) -> None:
-        deaths = self._poison.get(sha256, ())
+        deaths = self._poison.get(sha256, deque())
         if sha256 and len(deaths) >= POISON_DEATHS and time.monotonic() - deaths[0] < POISON_WINDOW:
             raise errors.UnprocessableAudio("this audio ended the engine's process twice within the last hour")
 

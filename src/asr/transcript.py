@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Task = Literal["transcribe", "translate"]
@@ -93,3 +94,34 @@ class TranscribeOptions:
     vad: VadOptions | None = field(default_factory=VadOptions)
     beam_size: int | None = None
     best_of: int | None = None
+
+
+def in_order(segments: Iterable[Segment], duration: float) -> Iterator[Segment]:
+    """Yield the segments with their times inside [0, duration] and never going back, segments and words alike."""
+    reached = 0.0
+    for segment in segments:
+        start = min(max(segment.start, reached), duration)
+        end = min(max(segment.end, start), duration)
+        words = []
+        at = start
+        for word in segment.words:
+            word_start = min(max(word.start, at), end)
+            at = min(max(word.end, word_start), end)
+            words.append(replace(word, start=word_start, end=at))
+        reached = end
+        yield replace(segment, start=start, end=end, words=tuple(words))
+
+
+def spread_words(text: str, start: float, end: float) -> tuple[Word, ...]:
+    """Return the words of a text with times shared out by their length, for an engine that timed only the text.
+
+    A word keeps the blank in front of it; blanks behind the last word stay with it.
+    """
+    parts = re.findall(r"\s*\S+(?:\s+$)?", text)
+    words = []
+    done = 0
+    for part in parts:
+        begin, done = done, done + len(part)
+        begins, ends = (start + (end - start) * place / len(text) for place in (begin, done))
+        words.append(Word(part, begins, ends, probability=0.0))
+    return tuple(words)

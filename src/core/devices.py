@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
-from core.engines import Device
+from core.engines import Device, Runtime
 from core.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-Runtime = Literal["none", "ctranslate2", "onnxruntime", "torch"]
 PREFERENCE: tuple[Device, ...] = ("cuda", "rocm", "mps")
 _KFD = Path("/sys/class/kfd/kfd/topology/nodes")
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from core.errors import ConfigurationError
 
 Device = Literal["cpu", "cuda", "rocm", "mps"]
+Runtime = Literal["none", "ctranslate2", "onnxruntime", "torch"]
 
 
 class EngineOptions(BaseModel):
@@ -52,6 +53,8 @@ class Engine(ABC):
     """Importable names the engine needs; checked with find_spec, never imported outside `load`."""
     extra: ClassVar[str | None] = None
     """The pip extra that brings them."""
+    runtime: ClassVar[Runtime] = "none"
+    """The library that computes; it decides which devices the engine can use (core/devices.py)."""
     licence: ClassVar[str] = "MIT"
     """Licence of the library behind the engine, for docs/engines.md and `doctor`."""
 

@@ -241,7 +241,7 @@ class Unavailable(VoiceStackError):
 
     status = 503
     code = "unavailable"
-    retry = 2
+    retry: ClassVar[int | None] = 2
 
 
 class EngineCrashed(Unavailable):
@@ -273,6 +273,7 @@ class PullFailed(Unavailable):
     """No source could give the model; the message says why for each."""
 
     code = "pull_failed"
+    # Whether it helps to try again depends on the reasons in the message.
     retry = None
 
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from core import errors
-from core.catalogue import Catalogue, ModelRef
+from core.catalogue import Catalogue
+from core.model_entry import ModelRef, Task
 from core.process import Call, WorkerSpec
 from core.settings import ServiceSettings
 from core.workers import Worker, WorkerPool
@@ -26,7 +27,7 @@ class ModelHost:
         self,
         catalogue: Catalogue,
         *,
-        task: str,
+        task: Task,
         default: str,
         settings: ServiceSettings,
         spec: Callable[[ModelRef], WorkerSpec],
@@ -50,18 +51,13 @@ class ModelHost:
 
         Raises ModelNotFound; for a model that is known but not pulled the message says how to pull it.
         """
-        model = self._find(name)
-        if not model.installed:
-            raise errors.ModelNotFound(
-                f"the model {model.id!r} is not installed; run: voice-stack models pull {model.id}", param="model"
-            )
-        return model
+        return self.catalogue.require(self._find(name))
 
     def _find(self, name: str | None) -> ModelRef:
         if not name or name == self._default:
             return self.default()
         try:
-            return self.catalogue.resolve(name, self._task, default=self._default)
+            return self.catalogue.lookup(name, self._task, default=self._default)
         except errors.ModelNotFound:
             if self._settings.model_fallback:
                 return self.default()

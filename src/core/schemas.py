@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from core.catalogue import ModelRef
 from core.host import ModelHost
+from core.model_entry import ModelRef
 from core.server import JsonResponse
 
 

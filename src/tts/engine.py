@@ -20,10 +20,14 @@ class TtsEngine(Engine):
     """Hz of every chunk; may be set by `load`."""
     max_chars: int = 250
     """Longest piece of text the engine is given."""
-    speed_range: ClassVar[tuple[float, float]] = (1.0, 1.0)
-    """Speeds the engine can speak at by itself; the service stretches time for the rest."""
-    can_clone: ClassVar[bool] = False
-    """Whether recordings in the voices folder are voices of this engine's models."""
+    first_chars: ClassVar[int | None] = None
+    """Longest first piece of a longer text, for engines that finish a piece before they yield it; None: no shorter."""
+    speed_range: tuple[float, float] = (1.0, 1.0)
+    """Speeds the engine can speak at by itself; the service stretches time for the rest. May be set by `load`."""
+    can_clone: bool = False
+    """Whether recordings in the voices folder are voices of this engine's models. May be set by `load`."""
+    takes_instructions: ClassVar[bool] = False
+    """Whether `SpeechOptions.instructions` means something to it; the service drops them otherwise."""
     languages: Sequence[str] = ()
     """Languages of the loaded model, ISO 639-1; empty means not known."""
 

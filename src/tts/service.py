@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from core import errors
-from core.catalogue import Catalogue, ModelRef
+from core.catalogue import Catalogue
 from core.host import ModelHost
+from core.model_entry import ModelRef
 from core.process import Call, WorkerSpec
 from tts import engine_factory
+from tts.engine import TtsEngine
 from tts.settings import TtsSettings
 from tts.voice import SpeechOptions, Voice
 from tts.voices import VoiceBook
 
 log = logging.getLogger(__name__)
-TASK = "text-to-speech"
+TASK: Final = "text-to-speech"
 PCM_RATE = 24_000
 _VOICES = TypeAdapter(list[Voice])
 
@@ -29,13 +31,14 @@ _VOICES = TypeAdapter(list[Voice])
 class Utterance:
     """What is to be said: a text, a voice of a model, and how.
 
-    `sample_rate` is the output rate in Hz, None the engine's.
+    `response_format` is a name of utils.audio.encode, `sample_rate` the output rate in Hz, None the engine's.
     """
 
     text: str
     voice: Voice
     model: ModelRef
     options: SpeechOptions
+    response_format: str = "mp3"
     sample_rate: int | None = None
 
 
@@ -50,7 +53,7 @@ class Speech:
     pieces: int
     language: str | None
 
-    async def pcm(self) -> AsyncIterator[bytes]:
+    async def pcm(self) -> AsyncGenerator[bytes, None]:
         """Yield signed 16-bit little-endian mono samples, one item per chunk the engine made."""
         async for event in self.events:
             if event.name == "audio":
@@ -62,10 +65,16 @@ class TtsService:
 
     def __init__(self, settings: TtsSettings) -> None:
         self.settings = settings
-        self.catalogue = Catalogue(settings.places.cache)
-        self.host = ModelHost(self.catalogue, task=TASK, default=settings.model, settings=settings, spec=self._spec)
-        self._book = VoiceBook(settings.voice_dir, default=settings.default_voice)
+        self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
         self._registry = engine_factory.registry()
+        self.host = ModelHost(
+            self.catalogue,
+            task=TASK,
+            default=settings.model,
+            settings=settings,
+            spec=self._spec,
+        )
+        self._book = VoiceBook(settings.voice_dir, default=settings.default_voice)
 
     @property
     def ready(self) -> bool:
@@ -101,7 +110,7 @@ class TtsService:
     def _can_clone(self, model: ModelRef) -> bool:
         return bool(self.host.worker(model).facts.get("can_clone", self._engine(model).can_clone))
 
-    def _engine(self, model: ModelRef) -> Any:
+    def _engine(self, model: ModelRef) -> type[TtsEngine]:
         return self._registry.get(model.engine or self.settings.engine)
 
     def utterance(
@@ -120,6 +129,7 @@ class TtsService:
             voice=self.find_voice(model, voice, options.language),
             model=model,
             options=options,
+            response_format=response_format,
             sample_rate=sample_rate or (PCM_RATE if response_format == "pcm" else self.settings.sample_rate),
         )
 

@@ -7,6 +7,7 @@ when another distribution already owns one of those four generic names. Nothing 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ def _claim_import_root() -> None:
 
 
 _claim_import_root()
+# onnxruntime's official builds report their use to Microsoft unless this is set before it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

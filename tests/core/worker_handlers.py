@@ -62,8 +62,7 @@ class Echo(WorkerHandler):
 
     def do_rubbish(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
         yield Event("started")
-        for descriptor in os.listdir("/proc/self/fd"):
-            link = Path(f"/proc/self/fd/{descriptor}")
-            if link.is_symlink() and os.readlink(link).startswith("socket:"):
-                os.write(int(descriptor), b"\xff" * 64)
+        for link in Path("/proc/self/fd").iterdir():
+            if link.is_symlink() and str(link.readlink()).startswith("socket:"):
+                os.write(int(link.name), b"\xff" * 64)
         threading.Event().wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,13 @@ from starlette.responses import Response, StreamingResponse
 
 from asr.api.schemas import TranscriptionRequest
 from asr.api.uploads import read_request, the_file
-from asr.formats import FORMATS
+from asr.formats import FORMATS, segment_objects
 from asr.result import TranscriptResult
 from asr.service import AsrService, Transcript
+from asr.transcript import Task
 from core import errors
-from core.catalogue import ModelRef
 from core.disconnect import until_disconnect
+from core.model_entry import ModelRef
 from utils import sse
 from utils.audio.pcm import PcmFile
 
@@ -96,16 +97,11 @@ async def _transcribe(service: AsrService, job: Job) -> TranscriptResult:
         return _result(transcript, job, options.task)
 
 
-def _result(transcript: Transcript, job: Job, task: str) -> TranscriptResult:
-    return transcript.result(
-        task,
-        with_words="word" in job.wanted.timestamp_granularities or job.wanted.word_timestamps,
-        max_line_width=job.wanted.max_line_width,
-        max_line_count=job.wanted.max_line_count,
-    )
+def _result(transcript: Transcript, job: Job, task: Task) -> TranscriptResult:
+    return transcript.result(task, words=job.wanted.shows_words, layout=job.wanted.layout)
 
 
-async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     """Yield the SSE frames of a streamed transcription; deltas leave as segments are decoded."""
     options = job.wanted.options(service.settings)
     deltas: list[str] = []
@@ -127,7 +123,7 @@ async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> Async
         yield sse.DONE
 
 
-async def _with_pings(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _with_pings(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """Yield the items, and None whenever none came for PING_SECONDS."""
     pending: asyncio.Future[Any] | None = None
     try:
@@ -160,7 +156,7 @@ def _done(result: TranscriptResult, text: str) -> dict[str, Any]:
         "usage": usage,
         "language": result.language,
         "duration": result.duration,
-        "segments": result.segment_dicts(),
+        "segments": segment_objects(result),
     }
 
 

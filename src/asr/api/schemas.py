@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asr.formats import FORMATS
+from asr.result import SubtitleLayout
 from asr.settings import AsrSettings
 from asr.transcript import TEMPERATURE_LADDER, TranscribeOptions, VadOptions
 from core import errors
 from core.server import from_validation
 from utils import languages
-from utils.multipart import Form
+from utils.forms import Form
 
 Granularity = Literal["word", "segment"]
 Language = Annotated[str | None, BeforeValidator(languages.parse)]
@@ -51,13 +52,16 @@ class TranscriptionRequest(BaseModel):
         """Validate a form; empty fields count as absent. Raises InvalidRequest or UnsupportedFormat."""
         given: dict[str, Any] = dict(defaults)
         for name in cls.model_fields:
-            value = form.array(name) if name in ARRAYS else form.scalar(name)
+            try:
+                value = form.array(name) if name in ARRAYS else form.scalar(name)
+            except ValueError as error:
+                raise errors.InvalidRequest(str(error), param=name) from error
             if value:
                 given[name] = value
         try:
             request = cls.model_validate(given)
         except ValidationError as error:
-            raise from_validation(error.errors()) from error
+            raise from_validation(error.errors(include_input=False)) from error
         request.check_format()
         return request
 
@@ -71,9 +75,16 @@ class TranscriptionRequest(BaseModel):
             )
 
     @property
-    def wants_words(self) -> bool:
-        """Whether word times are part of the answer."""
-        return self.word_timestamps or "word" in self.timestamp_granularities or self.max_line_width is not None
+    def shows_words(self) -> bool:
+        """Whether the answer lists the words."""
+        return self.word_timestamps or "word" in self.timestamp_granularities
+
+    @property
+    def layout(self) -> SubtitleLayout | None:
+        """How subtitles are laid out by words, None for one cue per segment."""
+        given = {"max_line_width": self.max_line_width, "max_line_count": self.max_line_count}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return SubtitleLayout(**chosen) if chosen else None
 
     def options(self, settings: AsrSettings) -> TranscribeOptions:
         """Return what the engine is told; the service's settings fill what the request leaves open."""
@@ -86,7 +97,7 @@ class TranscriptionRequest(BaseModel):
             prompt=self.prompt,
             hotwords=self.keywords + self.hotwords,
             temperature=(self.temperature,) if self.temperature else TEMPERATURE_LADDER,
-            word_timestamps=self.wants_words,
+            word_timestamps=self.shows_words or self.layout is not None,
             vad=VadOptions() if vad else None,
             beam_size=self.beam_size,
             best_of=self.best_of,

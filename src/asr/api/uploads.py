@@ -8,7 +8,8 @@ from fastapi import Request
 
 from core import errors
 from core.spool import storage_error
-from utils.multipart import BodyTooLarge, Form, MultipartError, UploadedFile, read_form
+from utils.forms import Form, UploadedFile
+from utils.multipart import BodyTooLarge, MultipartError, read_form
 
 FILE_FIELDS = ("file", "audio_file", "audio", "media")
 

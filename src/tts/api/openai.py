@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -75,28 +75,27 @@ async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) 
         sample_rate=wanted.sample_rate,
     )
     async with AsyncExitStack() as stack:
-        opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, wanted.response_format))
+        opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, whole=not wanted.stream))
         encoded = await until_disconnect(request.receive, opening)
         headers = {**HEADERS, "x-voice-stack-model": model.id, "x-voice-stack-voice": utterance.voice.id}
         if wanted.stream_format == "sse":
             events = _sse(encoded, stack.pop_all())
             return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-        headers["Content-Disposition"] = f"attachment; filename=speech.{encoded.format.extension}"
+        headers["Content-Disposition"] = f"attachment; filename=speech.{encoded.extension}"
         if wanted.stream:
             chunks = _chunks(encoded, stack.pop_all())
             return StreamingResponse(chunks, media_type=encoded.content_type, headers=headers)
-        # Complete before it is sent: Content-Length and true sizes.
         whole = await until_disconnect(request.receive, encoded.complete())
     return Response(whole, media_type=encoded.content_type, headers=headers)
 
 
-async def _chunks(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _chunks(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     async with stack, aclosing(encoded.chunks()) as chunks:
         async for chunk in chunks:
             yield chunk
 
 
-async def _sse(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _sse(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of one stream as events, then the usage."""
     async with stack:
         try:

@@ -25,7 +25,7 @@ app.command("speak")(speak.speak)
 app.command("doctor")(doctor.doctor)
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature
+def _version(value: bool) -> None:
     if value:
         typer.echo(f"voice-stack {__version__}")
         raise typer.Exit
@@ -33,7 +33,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(  # noqa: FBT001 - typer's way to declare a flag
+    version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:

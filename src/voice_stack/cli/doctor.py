@@ -16,6 +16,7 @@ from rich.table import Table
 from asr import engine_factory as asr_engines
 from core import devices
 from core.catalogue import Catalogue
+from core.engines import Runtime
 from core.errors import VoiceStackError
 from tts import engine_factory as tts_engines
 from utils.audio import ffmpeg
@@ -25,7 +26,7 @@ from voice_stack.cli import runner
 Mark = Literal["ok", "note", "problem"]
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 _PACKAGES = ("fastapi", "uvicorn", "faster-whisper", "ctranslate2", "kokoro-onnx", "onnxruntime", "piper-tts", "torch")
-_RUNTIMES: tuple[devices.Runtime, ...] = ("ctranslate2", "onnxruntime", "torch")
+_RUNTIMES: tuple[Runtime, ...] = ("ctranslate2", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _service(name: runner.Name) -> Iterator[Finding]:
     settings = runner.load_settings(name)
     task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
     try:
-        model = Catalogue(settings.places.cache).resolve(settings.model, task)
+        model = Catalogue.load(settings.places.cache, engine=settings.engine).resolve(settings.model, task)
         missing = f"not installed; run: voice-stack models pull {model.id}"
         yield Finding(f"{name} model", "ok" if model.installed else "problem", str(model.path or missing))
     except VoiceStackError as error:

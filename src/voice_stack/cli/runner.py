@@ -120,7 +120,7 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, service: Any) 
 
 async def _announce(server: uvicorn.Server, listener: socket.socket, service: Any) -> None:
     """Print the address once the service answers; stop the service when its configuration cannot work."""
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

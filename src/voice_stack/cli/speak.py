@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +79,7 @@ async def _write(chunks: AsyncIterator[bytes], output: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncIterator[bytes]:
+async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncGenerator[bytes, None]:
     service = TtsService(settings)
     try:
         model = service.host.resolve(wanted.model)
@@ -87,18 +87,15 @@ async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncIterator[
         utterance = service.utterance(
             wanted.input, model, wanted.voice_name, wanted.options(), response_format=wanted.response_format
         )
-        async with EncodedSpeech.open(service, utterance, wanted.response_format) as encoded:
-            if not wanted.stream:
-                yield await encoded.complete()
-                return
-            async with aclosing(encoded.chunks()) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        opened = EncodedSpeech.open(service, utterance, whole=not wanted.stream)
+        async with opened as encoded, aclosing(encoded.chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
     finally:
         await service.close()
 
 
-async def _remote(url: str, data: dict[str, object]) -> AsyncIterator[bytes]:
+async def _remote(url: str, data: dict[str, object]) -> AsyncGenerator[bytes, None]:
     try:
         async with (
             httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60.0, read=600.0), trust_env=False) as client,

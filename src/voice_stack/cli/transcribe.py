@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import httpx
 import orjson
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,7 +19,7 @@ from asr.formats import FORMATS
 from asr.result import TranscriptResult
 from asr.service import AsrService
 from asr.settings import AsrSettings
-from asr.transcript import TranscribeOptions, VadOptions
+from asr.transcript import Segment, TranscribeOptions, VadOptions
 from core import errors, logs
 from utils import languages
 from voice_stack.cli import runner
@@ -52,6 +53,7 @@ def transcribe(
         word_timestamps=words,
         vad=VadOptions() if settings.vad_enabled else None,
     )
+    file = file.resolve()
     service = None if local else url or (settings.url if answers(settings.url) else None)
     work = _remote(service, file, options, model) if service else _local(settings, file, options, model)
     rendered = FORMATS[output_format].render(asyncio.run(work))
@@ -74,21 +76,19 @@ def _progress() -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
-async def _local(
-    settings: AsrSettings, file: Path, options: TranscribeOptions, model: str | None
-) -> TranscriptResult:
+async def _local(settings: AsrSettings, file: Path, options: TranscribeOptions, model: str | None) -> TranscriptResult:
     service = AsrService(settings)
     try:
         async with service.spool.folder() as folder:
             found = service.host.resolve(model)
-            audio = await service.decode(file.resolve(), folder)
+            audio = await service.decode(file, folder)
             with _progress() as bar:
                 task = bar.add_task("loading", total=audio.duration)
                 async with service.transcribe(audio, options, model=found) as transcript:
                     async with aclosing(aiter(transcript)) as segments:
                         async for segment in segments:
                             bar.update(task, description="transcribing", completed=segment.end)
-                    return transcript.result(options.task, with_words=options.word_timestamps)
+                    return transcript.result(options.task, words=options.word_timestamps)
     finally:
         await service.close()
 
@@ -113,4 +113,10 @@ async def _remote(url: str, file: Path, options: TranscribeOptions, model: str |
                     last = orjson.loads(line.removeprefix("data: "))
     if last.get("type") != "transcript.text.done":
         raise errors.Unavailable(str(last.get("error", {}).get("message", "the service ended the answer early")))
-    return TranscriptResult.from_done(last, options.task, with_words=options.word_timestamps)
+    return TranscriptResult(
+        task=options.task,
+        language=last["language"],
+        duration=last["duration"],
+        segments=tuple(TypeAdapter(list[Segment]).validate_python(last["segments"])),
+        words=options.word_timestamps,
+    )

@@ -1,0 +1,126 @@
+# One entry for everything. Needs Python 3.11 or newer, git and GNU make; everything else goes into .venv.
+# `make` lists the targets. Another interpreter: make run PYTHON=python3.12
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What `serve` loads by default, and what the tests speak and listen with besides.
+MODELS := whisper-base kokoro
+TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium
+PYTEST_ARGS ?=
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## \([a-z-]*\): */  make \1\t/p' Makefile | expand -t 24
+
+# --- environment: one .venv, redone when pyproject.toml changes -----------------------------------
+
+$(VENV)/.base: pyproject.toml scripts/make_env.py
+	@$(PYTHON) scripts/make_env.py $(VENV)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml scripts/make_env.py
+	@$(PYTHON) scripts/make_env.py $(VENV) --extras dev,piper
+	@touch $(VENV)/.base $@
+
+## install: create .venv with the base install
+.PHONY: install
+install: $(VENV)/.base
+
+## dev: create .venv with everything the tests and tools need
+.PHONY: dev
+dev: $(VENV)/.dev
+
+.PHONY: models
+models: install
+	@$(BIN)/voice-stack models pull $(MODELS)
+
+.PHONY: test-models
+test-models: dev
+	@$(BIN)/voice-stack models pull $(TEST_MODELS)
+
+# --- the main job -------------------------------------------------------------------------------
+
+## run: install, pull the default models, start both services, print the self-check, keep running
+.PHONY: run
+run: models
+	@exec $(BIN)/voice-stack serve all --check
+
+## demo: the same, but stop after the round trip (status 0 when it went well)
+.PHONY: demo
+demo: models
+	@exec $(BIN)/voice-stack serve all --check --exit
+
+# --- checks -------------------------------------------------------------------------------------
+
+## test: everything CI runs
+.PHONY: test
+test: test-models lint typecheck docs-check lint-docker test-coqui
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+## test-fast: the tests that load no model and start no service
+.PHONY: test-fast
+test-fast: dev
+	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
+
+## lint: ruff, formatting and the shell scripts, nothing is changed
+.PHONY: lint
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck scripts/*.sh .ci/run
+
+## fmt: format the code and sort imports
+.PHONY: fmt
+fmt: dev
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+## typecheck: mypy, strict
+.PHONY: typecheck
+typecheck: dev
+	$(BIN)/mypy
+
+## docs: regenerate docs/configuration.md, docs/errors.md, .env.example, docs/openapi and .docs/repo_map.json
+.PHONY: docs
+docs: dev
+	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/build_repo_map.py
+
+## docs-check: fail when a generated file is out of date
+.PHONY: docs-check
+docs-check: dev
+	$(BIN)/python scripts/generate_docs.py --check
+
+.PHONY: lint-docker
+lint-docker: dev
+	$(BIN)/hadolint Dockerfile.asr Dockerfile.tts
+
+## check-docker: lint the Dockerfiles and run their install commands in a plain folder
+.PHONY: check-docker
+check-docker: lint-docker
+	$(BIN)/python -m pytest tests/tooling/test_docker.py
+
+# --- measurements -------------------------------------------------------------------------------
+
+## bench-overhead: what the service costs on top of its engines
+.PHONY: bench-overhead
+bench-overhead: test-models
+	$(BIN)/python bench/overhead.py
+
+## bench-memory: memory of every process while a 60-minute file is transcribed
+.PHONY: bench-memory
+bench-memory: test-models
+	$(BIN)/python bench/memory.py
+
+# --- house keeping ------------------------------------------------------------------------------
+
+## clean: remove environments, caches and build results (pulled models stay)
+.PHONY: clean
+clean:
+	rm -rf $(VENV) .venv-* .nox build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests scripts bench examples -name __pycache__ -type d -prune -exec rm -rf {} +

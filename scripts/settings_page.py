@@ -1,0 +1,133 @@
+"""docs/configuration.md and .env.example, made from the fields of the settings classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from asr.engine_factory import TABLE as ASR_TABLE
+from asr.engine_factory import registry as asr_engines
+from asr.settings import AsrSettings
+from core.registry import PLUGINS_VARIABLE
+from core.settings import Places, ServiceSettings
+from tts.engine_factory import TABLE as TTS_TABLE
+from tts.engine_factory import registry as tts_engines
+from tts.settings import TtsSettings
+
+WORDS: dict[Any, str] = {
+    bool: "true, false",
+    int: "integer",
+    float: "number",
+    tuple: "list, separated by commas",
+    dict: "options",
+    Path: "folder",
+}
+HEAD = ("name", "default", "values", "meaning")
+INTRO = """\
+Settings are read from the environment, then from a file `.env` in the current folder (`.env.example` lists every
+name; copy it and uncomment what you change). An empty value means unset. Names that start with `ASR_` or `TTS_` and
+that nothing reads are reported at start."""
+OTHER = f"""\
+`{PLUGINS_VARIABLE}`: engines that other installed packages bring. `off` ignores all of them, `a,b` admits those named;
+unset admits every one."""
+ENGINE_OPTIONS = """\
+Options that belong to one engine. They apply to the service's engine and are refused at start when the engine does not
+know them; [engines.md](engines.md) says which engine is for what."""
+
+
+class Setting:
+    """One environment name: how its field reads in a table and in a .env file."""
+
+    def __init__(self, name: str, *fields: FieldInfo) -> None:
+        self.name = name
+        self.field = fields[0]
+        self.description = self.field.description or ""
+        self.defaults = list(dict.fromkeys(_default(field) for field in fields))
+
+    def row(self) -> tuple[str, ...]:
+        """Return the cells of the table."""
+        shown = " / ".join(f"`{value}`" for value in self.defaults if value)
+        return (f"`{self.name}`", shown, allowed(self.field), self.description)
+
+    def env(self) -> str:
+        """Return the lines of .env.example."""
+        value = self.defaults[0] if len(self.defaults) == 1 else ""
+        return f"# {self.description} [{allowed(self.field)}]\n# {self.name}={value}\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if field.default_factory or value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def allowed(field: FieldInfo) -> str:
+    """Return the allowed values of a field, in words."""
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    limits = [f"{signs[key]} {getattr(rule, key):g}" for rule in field.metadata for key in signs if hasattr(rule, key)]
+    return ", ".join([kind(field.annotation), *limits])
+
+
+def kind(annotation: Any) -> str:
+    """Return what an annotation admits, in words."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(str(value) for value in get_args(annotation))
+    if origin in {Union, UnionType}:
+        return kind(next(part for part in get_args(annotation) if part is not type(None)))
+    return WORDS.get(origin or annotation, "text")
+
+
+def _named(settings: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {str(field.validation_alias): field for field in settings.model_fields.values() if field.validation_alias}
+
+
+def groups() -> Iterator[tuple[str, list[Setting]]]:
+    """Yield the groups of settings: a title, then its settings. A name both services share has both defaults."""
+    shared, asr, tts = _named(ServiceSettings), _named(AsrSettings), _named(TtsSettings)
+    yield "Both services", [Setting(name, asr[name], tts[name]) for name in shared]
+    yield "ASR service", [Setting(name, field) for name, field in asr.items() if name not in shared]
+    yield "TTS service", [Setting(name, field) for name, field in tts.items() if name not in shared]
+    yield "Places", [Setting(name, field) for name, field in _named(Places).items()]
+
+
+def engine_options() -> Iterator[tuple[str, list[Setting]]]:
+    """Yield the engines of ours that have options of their own."""
+    for prefix, table, registry in (("ASR", ASR_TABLE, asr_engines()), ("TTS", TTS_TABLE, tts_engines())):
+        for name in table:
+            fields = registry.get(name).Options.model_fields
+            if fields:
+                options = [Setting(f"{prefix}_ENGINE_OPTIONS__{key.upper()}", field) for key, field in fields.items()]
+                yield f"{prefix} engine `{name}`", options
+
+
+def table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, tuple("---" for _ in head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def configuration(mark: str) -> str:
+    """Return docs/configuration.md."""
+    parts = ["# Configuration", f"<!-- {mark} -->", INTRO]
+    parts += [f"## {title}\n\n{table(HEAD, [one.row() for one in found])}" for title, found in groups()]
+    parts += ["## Plug-ins", OTHER, "## Engine options", ENGINE_OPTIONS]
+    parts += [f"### {title}\n\n{table(HEAD, [one.row() for one in found])}" for title, found in engine_options()]
+    return "\n\n".join(parts) + "\n"
+
+
+def env_example(mark: str) -> str:
+    """Return .env.example."""
+    head = f"# {mark}\n# Copy to .env and uncomment what you change; the values shown are the defaults.\n"
+    sections = [f"\n# === {title} ===\n\n" + "\n".join(one.env() for one in found) for title, found in groups()]
+    return head + "".join(sections)

@@ -1,0 +1,109 @@
+"""VITS: a whole piece of text at once, in one of the voices or languages the model was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.errors import UnsupportedParameter, VoiceNotFound
+from tts.engines.coqui_files import COMPANIONS, SINGLE_SPEAKER, CoquiFolder, ids_of
+from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
+from tts.voice import SpeechOptions, Voice
+from utils.audio.pcm import Samples
+
+
+class VitsModel(CoquiModel):
+    """A loaded VITS checkpoint, with one speaker or many."""
+
+    def __init__(self, folder: CoquiFolder, *, device: str, options: CoquiOptions) -> None:
+        options.refuse_all_but("noise_scale", "duration_noise_scale")
+        self._torch: Any = __import__("torch")
+        self._model = _load(folder).to(device)
+        if options.noise_scale is not None:
+            self._model.inference_noise_scale = options.noise_scale
+        if options.duration_noise_scale is not None:
+            self._model.inference_noise_scale_dp = options.duration_noise_scale
+        self._length_scale = float(self._model.length_scale)
+        self.sample_rate = int(self._model.config.audio.sample_rate)
+        self.languages = spelled(folder.languages())
+        self._ids = ids_of(self.speaker_names())
+
+    def speaker_names(self) -> Sequence[str]:
+        """Return the speakers of the embedding table or of the d-vector file."""
+        manager = self._model.speaker_manager
+        names = [] if manager is None else (manager.embedding_names or manager.speaker_names)
+        return list(names) or [SINGLE_SPEAKER]
+
+    def speak(self, text: str, voice: Voice, options: SpeechOptions) -> Generator[Samples, None, None]:
+        """Yield the samples of the piece in one chunk, none when the alphabet has none of its characters."""
+        if options.temperature is not None:
+            raise UnsupportedParameter("VITS models have no temperature", param="temperature")
+        if voice.type != "builtin" or (name := self._ids.get(voice.id)) is None:
+            raise VoiceNotFound(f"this model has no voice {voice.id!r}", param="voice")
+        language = self._language(options.language or voice.language)
+        if not (is_speakable(text) and self._tokens(text, language)):
+            return
+        if options.seed is None:
+            self._torch.seed()
+        else:
+            self._torch.manual_seed(options.seed)
+        self._model.length_scale = self._length_scale / options.speed
+        spoken = self._model.synthesize(text, speaker=name, language=language)["wav"]
+        samples = np.asarray(spoken, dtype=np.float32).reshape(-1)
+        if samples.size:
+            yield checked(samples)
+
+    def try_out(self) -> Samples:
+        """Return a word of the model's own alphabet, spoken by its first speaker."""
+        voice = Voice(id=next(iter(self._ids)), name="")
+        language = self._language(None)
+        characters = self._model.tokenizer.characters.characters or ""
+        letters = "".join(character for character in characters if character.isalnum())[:8]
+        text = "one" if self._tokens("one", language) else letters
+        return next(self.speak(text, voice, SpeechOptions()))
+
+    def _language(self, wanted: str | None) -> str | None:
+        """Return what the library must be told: a name when it has several, None when it has one."""
+        found = self.language(wanted)
+        names = self._model.language_manager.language_names
+        if len(names) < 2:  # noqa: PLR2004 - one language needs no name
+            return None
+        return found or next(iter(self.languages.values()))
+
+    def _tokens(self, text: str, language: str | None) -> bool:
+        """Return whether anything of the text is in the alphabet; blanks between characters do not count."""
+        tokenizer = self._model.tokenizer
+        fillers = {tokenizer.blank_id, tokenizer.pad_id}
+        if tokenizer.use_eos_bos:
+            fillers |= {tokenizer.characters.bos_id, tokenizer.characters.eos_id}
+        return bool(set(tokenizer.text_to_ids(text, language=language)) - fillers)
+
+
+def localise(config: Any, folder: CoquiFolder) -> None:  # noqa: ANN401 - a configuration of an untyped library
+    """Point the file names of a configuration into the model's folder and nowhere else."""
+    for field in COMPANIONS:
+        path = folder.companion(field)
+        for holder in (config, config.model_args):
+            if field in holder:
+                holder[field] = str(path) if path else None
+    # The speaker encoder serves training; its path may even be a URL.
+    for field in ("speaker_encoder_model_path", "speaker_encoder_config_path"):
+        if field in config.model_args:
+            config.model_args[field] = ""
+    if "use_speaker_encoder_as_loss" in config.model_args:
+        config.model_args["use_speaker_encoder_as_loss"] = False
+
+
+def _load(folder: CoquiFolder) -> Any:  # noqa: ANN401 - a module of an untyped library
+    from TTS.config import load_config
+    from TTS.tts.models.vits import Vits
+
+    config = load_config(str(folder.config_path))
+    localise(config, folder)
+    model = Vits(config)
+    model.load_checkpoint(config, checkpoint_path=str(folder.checkpoint()), eval=True)
+    # The discriminator is for training, and a third of the weights.
+    model.disc = None
+    return model

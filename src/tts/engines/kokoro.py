@@ -1,0 +1,194 @@
+"""The Kokoro engine: an 82 M parameter model through kokoro-onnx, with espeak-ng (GPL-3) for the phonemes.
+
+A voice is a style and speaks every language of the model: the language decides the phonemes, the voice who says them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from core.engines import EngineContext, EngineOptions
+from core.errors import ConfigurationError, InternalError, InvalidRequest, UnsupportedParameter, VoiceNotFound
+from tts.engine import TtsEngine
+from tts.engines.onnx import open_session
+from tts.voice import SpeechOptions, Voice
+from utils.audio.pcm import Audio, Samples
+
+log = logging.getLogger(__name__)
+
+STYLE_BYTES = 256 * 4
+_PREFIXES = {
+    "a": "en-US",
+    "b": "en-GB",
+    "e": "es",
+    "f": "fr",
+    "h": "hi",
+    "i": "it",
+    "j": "ja",
+    "p": "pt-BR",
+    "z": "zh",
+}
+_GENDERS: dict[str, Literal["female", "male"]] = {"f": "female", "m": "male"}
+_ESPEAK = {
+    "en": "en-us",
+    "en-GB": "en-gb",
+    "es": "es",
+    "fr": "fr-fr",
+    "hi": "hi",
+    "it": "it",
+    "ja": "ja",
+    "pt": "pt-br",
+    "zh": "cmn",
+}
+_SWITCHES = re.compile(r"\((?:cmn|en-?us|en-?gb|fr-?fr|pt-?br|en|es|fr|hi|it|ja|pt|zh)\)")
+"""How espeak-ng marks a word it reads in another language; the marks themselves must not be spoken."""
+_KANJI = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+
+
+class KokoroOptions(EngineOptions):
+    """Pauses in seconds after a piece that ends a sentence, or a clause."""
+
+    sentence_pause: float = Field(default=0.25, ge=0, le=5)
+    clause_pause: float = Field(default=0.1, ge=0, le=5)
+
+
+class KokoroEngine(TtsEngine):
+    """A folder with one `*.onnx` and `voices/*.bin`, float32 styles of shape (n, 1, 256) by number of phonemes."""
+
+    Options: ClassVar[type[EngineOptions]] = KokoroOptions
+    requires = ("kokoro_onnx", "onnxruntime", "espeakng_loader")
+    runtime = "onnxruntime"
+    licence = "MIT; espeak-ng inside is GPL-3.0"
+    options: KokoroOptions
+    sample_rate = 24_000
+    max_chars = 400
+    first_chars = 60
+    speed_range = (0.5, 2.0)
+    languages = ("en", "es", "fr", "hi", "it", "ja", "pt", "zh")
+
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
+        self._kokoro: Any = None
+        self._split: Any = None
+        self._styles: dict[str, Path] = {}
+
+    @classmethod
+    def list_voices(cls, model: Path) -> Sequence[Voice]:
+        """Return the voices in the folder, by id."""
+        return [_voice(path.stem) for path in _style_files(model)]
+
+    def load(self) -> None:
+        """Load model and phonemizer and speak a word; ConfigurationError when something is missing or broken."""
+        from kokoro_onnx import Kokoro  # noqa: PLC0415
+        from kokoro_onnx.chunker import split_phonemes  # noqa: PLC0415
+
+        if self.context.model is None:
+            raise ConfigurationError("the kokoro engine needs a model folder")
+        self._styles = {path.stem: path for path in _style_files(self.context.model)}
+        if not self._styles:
+            raise ConfigurationError(f"no voices in {self.context.model / 'voices'}")
+        session = open_session(_onnx_file(self.context.model), self.context)
+        with tempfile.TemporaryDirectory() as folder:
+            # The library wants its voices in one .npz; ours are read one at a time, so it gets an empty one.
+            empty = Path(folder) / "voices.npz"
+            np.savez(empty)
+            self._kokoro = Kokoro.from_session(session, str(empty))
+            self._kokoro.voices.close()
+        self._split = split_phonemes
+        self._prove()
+
+    def close(self) -> None:
+        """Forget the weights, and remove the copies of espeak-ng that its wrapper keeps in the temporary folder."""
+        if self._kokoro is None:
+            return
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper  # noqa: PLC0415
+        from phonemizer.phonemize import clear_backends_cache  # noqa: PLC0415
+
+        self._kokoro = None
+        clear_backends_cache()
+        EspeakWrapper.available_voices.cache_clear()
+
+    def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
+        """Speak one piece as one chunk, trimmed, with a pause at its end; more chunks when it has over 510 phonemes.
+
+        Raises VoiceNotFound, UnsupportedParameter, InvalidRequest for Japanese that is not written in kana.
+        """
+        for name in ("instructions", "seed", "temperature"):
+            if getattr(options, name) is not None:
+                raise UnsupportedParameter(f"kokoro has no {name}", param=name)
+        phonemes = self._phonemes(text, _espeak_code(voice, options.language))
+        style = self._style(voice)
+        for batch in self._split(phonemes):
+            if not any(map(str.isalpha, batch)):
+                continue
+            samples, _ = self._kokoro.create(batch, style, speed=options.speed, is_phonemes=True)
+            yield Audio(_finish(samples, self._pause(batch)), self.sample_rate)
+
+    def _phonemes(self, text: str, code: str) -> str:
+        if self._kokoro is None:
+            raise InternalError("the model is not loaded")
+        if code == "ja" and _KANJI.search(text):
+            # espeak-ng would say "Chinese letter" for each.
+            raise InvalidRequest("kokoro reads Japanese in kana only, not in kanji", param="input")
+        found: str = self._kokoro.tokenizer.phonemize(" ".join(text.split()), code)
+        return " ".join(_SWITCHES.sub("", found).split())
+
+    def _style(self, voice: Voice) -> Samples:
+        path = self._styles.get(voice.id)
+        if path is None:
+            raise VoiceNotFound("this model has no such voice", param="voice")
+        return np.fromfile(path, dtype="<f4").reshape(-1, 1, 256)
+
+    def _pause(self, phonemes: str) -> float:
+        if phonemes.endswith((".", "!", "?", "…")):
+            return self.options.sentence_pause
+        return self.options.clause_pause if phonemes.endswith((",", ";", ":")) else 0.0
+
+    def _prove(self) -> None:
+        voice = _voice(next(iter(self._styles)))
+        chunks = list(self.synthesize("Hello.", voice, SpeechOptions(language="en")))
+        if not chunks or not np.abs(chunks[0].samples).max() > 0:
+            raise ConfigurationError("the model loads but does not speak")
+
+
+def _finish(samples: Samples, pause: float) -> Samples:
+    silence = np.zeros(round(pause * KokoroEngine.sample_rate), dtype=np.float32)
+    return np.concatenate([np.clip(samples, -1.0, 1.0), silence])
+
+
+def _voice(name: str) -> Voice:
+    return Voice(id=name, name=name, language=_PREFIXES.get(name[:1]), gender=_GENDERS.get(name[1:2]))
+
+
+def _espeak_code(voice: Voice, language: str | None) -> str:
+    """Return espeak-ng's name of the language; a language without a region leaves the region to the voice."""
+    own = voice.language or "en"
+    spoken = own if not language or language == own.partition("-")[0] else language
+    code = _ESPEAK.get(spoken) or _ESPEAK.get(spoken.partition("-")[0])
+    if code is None:
+        raise UnsupportedParameter(f"kokoro does not speak {spoken}", param="language")
+    return code
+
+
+def _style_files(model: Path) -> list[Path]:
+    """Return the files of voices, sorted; a file that cannot hold styles is not one."""
+    folder = model / "voices"
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".bin" and path.is_file())
+    return [path for path in files if (size := path.stat().st_size) and size % STYLE_BYTES == 0]
+
+
+def _onnx_file(model: Path) -> Path:
+    found = sorted(model.glob("*.onnx"))
+    if not found:
+        raise ConfigurationError(f"no .onnx file in {model}")
+    return found[0]

@@ -1,0 +1,161 @@
+"""The Piper engine: VITS voices through piper-tts, which is GPL-3 and contains espeak-ng."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from core.engines import EngineContext, EngineOptions
+from core.errors import ConfigurationError, InternalError, UnsupportedParameter, VoiceNotFound
+from tts.engine import TtsEngine
+from tts.engines.onnx import open_session
+from tts.voice import SpeechOptions, Voice
+from utils import languages
+from utils.audio.pcm import Audio, Samples
+
+log = logging.getLogger(__name__)
+
+
+class PiperOptions(EngineOptions):
+    """How much the voice varies: `noise_scale` its sound, `noise_w_scale` its rhythm; unset keeps the model's."""
+
+    noise_scale: float | None = Field(default=None, ge=0, le=2)
+    noise_w_scale: float | None = Field(default=None, ge=0, le=2)
+
+
+class PiperEngine(TtsEngine):
+    """A folder with one `NAME.onnx` and its `NAME.onnx.json`; a model of many speakers has a voice for each."""
+
+    Options: ClassVar[type[EngineOptions]] = PiperOptions
+    requires = ("piper", "onnxruntime")
+    extra = "piper"
+    runtime = "onnxruntime"
+    licence = "GPL-3.0"
+    options: PiperOptions
+    max_chars = 400
+    first_chars = 60
+    speed_range = (0.25, 4.0)
+
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
+        self._piper: Any = None
+        self._speakers: Mapping[str, int] = {}
+
+    @classmethod
+    def list_voices(cls, model: Path) -> Sequence[Voice]:
+        """Return the voice of the model, or one for each of its speakers, in the model's order."""
+        found = _config_file(model)
+        if found is None:
+            return ()
+        config = _read(found)
+        language = _language(config)
+        return [Voice(id=name, name=name, language=language) for name in _speakers(found, config)]
+
+    def load(self) -> None:
+        """Load the model and speak a few numbers; ConfigurationError when something is missing or broken."""
+        from piper import PiperVoice  # noqa: PLC0415
+        from piper.config import PiperConfig  # noqa: PLC0415
+
+        path = _config_file(self.context.model) if self.context.model else None
+        if path is None:
+            raise ConfigurationError("the piper engine needs a folder with NAME.onnx and NAME.onnx.json")
+        config = _read(path)
+        try:
+            parsed = PiperConfig.from_dict(config)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{path.name} is not a Piper configuration: {error!r}") from error
+        session = open_session(path.with_suffix(""), self.context)
+        self._piper = PiperVoice(session=session, config=parsed, download_dir=path.parent)
+        self._speakers = _speakers(path, config)
+        self.sample_rate = parsed.sample_rate
+        self.languages = (_primary(_language(config)),)
+        self._prove()
+
+    def close(self) -> None:
+        """Forget the weights."""
+        self._piper = None
+
+    def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
+        """Speak one piece, one chunk per sentence.
+
+        The sound differs a little every time unless both noise options are 0. Raises VoiceNotFound,
+        UnsupportedParameter (also for a language that is not the model's).
+        """
+        for name in ("instructions", "seed", "temperature"):
+            if getattr(options, name) is not None:
+                raise UnsupportedParameter(f"piper has no {name}", param=name)
+        if options.language and _primary(options.language) not in self.languages:
+            raise UnsupportedParameter(f"this model speaks {', '.join(self.languages)} only", param="language")
+        if self._piper is None:
+            raise InternalError("the model is not loaded")
+        config = self._config(voice, options.speed)
+        # Punctuation alone has phonemes too, and its silence would be amplified to noise.
+        spoken = " ".join(text.split()) if any(map(str.isalnum, text)) else ""
+        for chunk in self._piper.synthesize(spoken, config):
+            samples: Samples = chunk.audio_float_array
+            yield Audio(samples, self.sample_rate)
+
+    def _config(self, voice: Voice, speed: float) -> Any:
+        from piper.config import SynthesisConfig  # noqa: PLC0415 - loaded by now
+
+        if voice.id not in self._speakers:
+            raise VoiceNotFound("this model has no such voice", param="voice")
+        return SynthesisConfig(
+            speaker_id=self._speakers[voice.id],
+            length_scale=self._piper.config.length_scale / speed,
+            noise_scale=self.options.noise_scale,
+            noise_w_scale=self.options.noise_w_scale,
+        )
+
+    def _prove(self) -> None:
+        voice = self.voices()[0]
+        # Every language's espeak-ng voice reads digits; a voice trained on letters alone may say nothing.
+        for chunk in self.synthesize("1 2 3.", voice, SpeechOptions()):
+            if not np.abs(chunk.samples).max() > 0:
+                raise ConfigurationError("the model loads but does not speak")
+
+
+def _config_file(model: Path) -> Path | None:
+    """Return the first configuration in the folder that has its model beside it."""
+    return next((path for path in sorted(model.glob("*.onnx.json")) if path.with_suffix("").is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path.name} is not a Piper configuration")
+    return found
+
+
+def _speakers(path: Path, config: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the ids of the voices, after the file and, of many, the speaker, with the model's numbers for them."""
+    name = path.name.removesuffix(".onnx.json")
+    numbers: Mapping[str, int] = config.get("speaker_id_map") or {}
+    if int(config.get("num_speakers", 1)) <= 1:
+        return {name: 0}
+    named = {f"{name}-{speaker}": int(number) for speaker, number in numbers.items()}
+    return named or {f"{name}-{number}": number for number in range(int(config["num_speakers"]))}
+
+
+def _language(config: Mapping[str, Any]) -> str:
+    """Return the BCP-47 tag of the model: older configurations only name espeak-ng's voice."""
+    code = (config.get("language") or {}).get("code") or (config.get("espeak") or {}).get("voice") or "en"
+    language, _, region = str(code).replace("_", "-").partition("-")
+    return f"{_primary(language)}-{region.upper()}" if len(region) == 2 else _primary(language)  # noqa: PLR2004
+
+
+def _primary(tag: str) -> str:
+    """Return our code of a tag's language: espeak-ng and Piper say cmn and nb where we say zh and no."""
+    try:
+        return languages.parse(tag) or tag
+    except ValueError:
+        return tag.partition("-")[0]

@@ -1,0 +1,197 @@
+"""Tiny, randomly initialised checkpoints written by Coqui's own classes, and engines that have loaded them.
+
+They make noise. They prove that loading, latents, streaming, cloning, formats and cancellation work, not how any of
+it sounds. Outside `make test-coqui` (no torch, no Coqui) every test here is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from core.engines import EngineContext
+from tts.engines.coqui import CoquiEngine
+
+XTTS_LANGUAGES = "en es fr de it pt pl tr ru nl cs ar zh-cn hu ko ja hi".split()
+SPEAKER = "Ada Lovelace"
+HERE = Path(__file__).parent
+
+Load = Callable[..., CoquiEngine]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    absent = find_spec("TTS") is None
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.coqui)
+            # The libraries behind Coqui warn about each other; that is not ours to fail on.
+            item.add_marker(pytest.mark.filterwarnings("default"))
+            if absent:
+                item.add_marker(pytest.mark.skip(reason="Coqui (TTS) is not installed here: run make test-coqui"))
+
+
+def write_vocabulary(path: Path) -> None:
+    """A character-level tokenizer in the file format of XTTS's vocab.json."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    special = ["[STOP]", "[UNK]", "[SPACE]", "[START]", *(f"[{code}]" for code in XTTS_LANGUAGES)]
+    characters = string.ascii_lowercase + string.digits + ".,!?'-"
+    vocabulary = {token: number for number, token in enumerate([*special, *characters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(path))
+
+
+def write_xtts(folder: Path, *, seed: int = 0) -> Path:
+    """An XTTS model with a two-layer GPT that never stops by itself: 67 audio tokens, 0.8 seconds, per piece."""
+    import torch
+    from TTS.tts.configs.xtts_config import XttsArgs, XttsConfig
+    from TTS.tts.layers.xtts.tokenizer import VoiceBpeTokenizer
+    from TTS.tts.models.xtts import Xtts
+
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder / "vocab.json")
+    arguments = XttsArgs(
+        gpt_layers=2,
+        gpt_n_model_channels=64,
+        gpt_n_heads=2,
+        gpt_max_audio_tokens=70,
+        gpt_num_audio_tokens=34,
+        gpt_start_audio_token=32,
+        gpt_stop_audio_token=33,
+        # A quarter of the real stride: a quarter of the work of the vocoder, which no setting makes small.
+        gpt_code_stride_len=256,
+        gpt_use_perceiver_resampler=True,
+        decoder_input_dim=64,
+    )
+    config = XttsConfig(model_args=arguments)
+    model = Xtts(config)
+    model.tokenizer = VoiceBpeTokenizer(str(folder / "vocab.json"))
+    model.init_models()
+    with torch.no_grad():
+        model.gpt.mel_head.bias[33] = -1e4
+        model.hifigan_decoder.waveform_decoder.conv_post.weight *= 20
+    config.save_json(str(folder / "config.json"))
+    torch.save({"model": model.state_dict(), "config": config.to_dict()}, folder / "model.pth")
+    speaker = {
+        "gpt_cond_latent": torch.randn(1, 32, 64) * 0.3,
+        "speaker_embedding": torch.randn(1, 512, 1) * 0.1,
+    }
+    torch.save({SPEAKER: speaker}, folder / "speakers_xtts.pth")
+    return folder
+
+
+def write_vits(folder: Path, *, speakers: tuple[str, ...] = (), languages: tuple[str, ...] = ("en",)) -> Path:
+    """A VITS model of 1.7 million weights; its configuration names files of "the machine it was trained on"."""
+    import torch
+    from TTS.tts.configs.vits_config import VitsArgs, VitsConfig
+    from TTS.tts.models.vits import Vits
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = VitsArgs(
+        hidden_channels=32,
+        hidden_channels_ffn_text_encoder=64,
+        num_layers_text_encoder=1,
+        num_layers_posterior_encoder=2,
+        num_layers_flow=2,
+        upsample_initial_channel_decoder=64,
+        speaker_embedding_channels=16,
+        init_discriminator=False,
+        use_speaker_embedding=bool(speakers),
+        use_language_embedding=len(languages) > 1,
+    )
+    if speakers:
+        names = folder / "speaker_ids.json"
+        names.write_text(json.dumps({name: number for number, name in enumerate(speakers)}))
+        arguments.speakers_file = str(names)
+    config = VitsConfig(model_args=arguments, languages=list(languages))
+    model = Vits(config)
+    with torch.no_grad():
+        model.waveform_decoder.conv_post.weight *= 20
+    torch.save({"model": model.state_dict()}, folder / "model_file.pth")
+    stored = config.to_dict()
+    if speakers:
+        stored["model_args"]["speakers_file"] = stored["speakers_file"] = "/home/trainer/run-7/speaker_ids.json"
+    (folder / "config.json").write_text(json.dumps(stored))
+    return folder
+
+
+def write_glow_tts(folder: Path) -> Path:
+    """A Glow-TTS model without a vocoder, spoken through Griffin-Lim."""
+    import torch
+    from TTS.tts.configs.glow_tts_config import GlowTTSConfig
+    from TTS.tts.models.glow_tts import GlowTTS
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = GlowTTSConfig(languages=["en"])
+    config.model_args.encoder_params = {
+        "kernel_size": 3,
+        "dropout_p": 0.1,
+        "num_layers": 1,
+        "num_heads": 2,
+        "hidden_channels_ffn": 64,
+        "input_length": None,
+    }
+    model = GlowTTS(config)
+    model.store_inverse()
+    torch.save({"model": model.state_dict()}, folder / "model.pth")
+    config.save_json(str(folder / "config.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def xtts_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_xtts(tmp_path_factory.mktemp("models") / "tiny-xtts")
+
+
+@pytest.fixture(scope="session")
+def vits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vits(tmp_path_factory.mktemp("models") / "tiny-vits")
+
+
+@pytest.fixture(scope="session")
+def vits_many_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three speakers, two of the same id but for case, one with the line end that YourTTS's names have; two languages."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-vits-many"
+    return write_vits(folder, speakers=("ED\n", "p225", "P225"), languages=("en", "pt-br"))
+
+
+@pytest.fixture(scope="session")
+def load_engine() -> Iterator[Load]:
+    """A function that loads a model folder with the Coqui engine on one thread."""
+    loaded: list[CoquiEngine] = []
+
+    def load(model: Path, *, cache: Path | None = None, **context: object) -> CoquiEngine:
+        settings = {"threads": 1, "model_id": model.name, **context}
+        engine = CoquiEngine(EngineContext(model=model, cache=cache, **settings))  # type: ignore[arg-type]
+        engine.load()
+        loaded.append(engine)
+        return engine
+
+    yield load
+    for engine in loaded:
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def xtts(xtts_dir: Path, load_engine: Load) -> CoquiEngine:
+    return load_engine(xtts_dir)
+
+
+@pytest.fixture(scope="session")
+def vits_many(vits_many_dir: Path, load_engine: Load) -> CoquiEngine:
+    return load_engine(vits_many_dir)
+
+
+@pytest.fixture(scope="session")
+def glow_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_glow_tts(tmp_path_factory.mktemp("models") / "tiny-glow")

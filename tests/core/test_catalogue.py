@@ -1,0 +1,354 @@
+"""The catalogue: what its data says, and what a name means."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.engine_factory import TABLE as ASR_ENGINES
+from core.catalogue import Catalogue
+from core.errors import ModelNotFound
+from core.model_entry import TASKS, CatalogueData, read_catalogue
+from core.sources.hub import HubSource
+from core.sources.npm import NpmSource
+from core.sources.package import sha256_of
+from core.sources.wheels import WheelSource
+from tts.engine_factory import TABLE as TTS_ENGINES
+
+ASR, TTS = TASKS
+DATA = Path(sys.modules["core"].__path__[0]) / "catalogue.toml"
+
+
+@pytest.fixture(scope="module")
+def data() -> CatalogueData:
+    return read_catalogue(DATA)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    return Catalogue.load(tmp_path / "cache")
+
+
+def install(catalogue: Catalogue, model: str) -> Path:
+    """Make a model look pulled."""
+    folder = catalogue.store.folder(model)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def whisper_folder(folder: Path, *, end_of_text: int = 50257) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / "config.json").write_text(json.dumps({"suppress_ids_begin": [220, end_of_text]}))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def piper_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "de_DE-x-low.onnx").write_bytes(b"weights")
+    config = {"phoneme_id_map": {}, "espeak": {"voice": "de-x"}, "audio": {"sample_rate": 16000}}
+    (folder / "de_DE-x-low.onnx.json").write_text(json.dumps(config))
+    return folder
+
+
+def kokoro_folder(folder: Path) -> Path:
+    (folder / "voices").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"weights")
+    (folder / "voices" / "af_heart.bin").write_bytes(b"voice")
+    return folder
+
+
+def coqui_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    config = {
+        "model": "xtts",
+        "languages": ["en", "zh-cn"],
+        "audio": {"sample_rate": 22050, "output_sample_rate": 24000},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+class TestData:
+    def test_every_engine_exists(self, data: CatalogueData) -> None:
+        for entry in data.models:
+            assert entry.engine in (ASR_ENGINES if entry.task == ASR else TTS_ENGINES), entry.id
+
+    def test_every_file_is_pinned_or_says_that_nobody_read_its_hash(self, data: CatalogueData) -> None:
+        for entry in data.models:
+            assert entry.sources, entry.id
+            for spec in entry.files:
+                assert spec.verified == (spec.sha256 is not None)
+                assert (spec.size is None) == (spec.sha256 is None)
+
+    def test_every_package_is_pinned(self, data: CatalogueData) -> None:
+        packages = [
+            package
+            for entry in data.models
+            for source in entry.sources
+            if not isinstance(source, HubSource)
+            for package in ([source.package] if isinstance(source, NpmSource) else source.packages)
+        ]
+        assert len(packages) == 10
+        assert all(package.sha256 and package.size for package in packages)
+
+    def test_members_name_files_and_packages_that_exist(self, data: CatalogueData) -> None:
+        for entry in data.models:
+            for source in entry.sources:
+                if isinstance(source, WheelSource):
+                    assert set(source.members) <= {spec.path for spec in entry.files}
+                    used = {part.partition("/")[0] for parts in source.members.values() for part in parts}
+                    assert used == {package.name for package in source.packages}
+
+    def test_names_no_registry(self) -> None:
+        addresses = re.findall(r"https?://\S+", DATA.read_text())
+        assert addresses == ['https://coqui.ai/cpml"']
+
+    def test_kokoro_has_54_voices_of_the_right_size_all_optional(self, data: CatalogueData) -> None:
+        kokoro = next(entry for entry in data.models if entry.id == "kokoro-82m-int8")
+        voices = [spec for spec in kokoro.files if spec.path.startswith("voices/")]
+        assert len(voices) == 54
+        assert {(spec.size, spec.optional) for spec in voices} == {(510 * 256 * 4, True)}
+
+    def test_only_models_that_can_translate_say_so(self, data: CatalogueData) -> None:
+        translating = {entry.id for entry in data.models if entry.translates}
+        sizes = ["tiny", "base", "small", "medium", "large-v1", "large-v2", "large-v3"]
+        assert translating == {f"whisper-{size}" for size in sizes}
+
+    def test_created_is_the_day_of_the_release(self, catalogue: Catalogue) -> None:
+        assert catalogue.resolve("large-v3").created == 1699228800
+
+    def test_only_large_v3_and_its_turbo_know_cantonese(self, data: CatalogueData) -> None:
+        assert {e.id for e in data.models if "yue" in e.languages} == {"whisper-large-v3", "whisper-large-v3-turbo"}
+
+
+class TestBadData:
+    MODEL = """
+        [defaults]
+        text-to-speech = []
+        [[models]]
+        id = "m"
+        aliases = ["{alias}"]
+        task = "text-to-speech"
+        engine = "piper"
+        languages = ["en"]
+        licence = {licence}
+        owned_by = "x"
+        released = 2024-01-01
+        files = [{file}]
+        sources = []
+        """
+
+    @pytest.mark.parametrize(
+        ("field", "value", "complaint"),
+        [
+            ("file", '{ path = "../x", verified = false }', "not a path inside"),
+            ("file", '{ path = "/x", verified = false }', "not a path inside"),
+            ("file", '{ path = "x" }', "give a sha256, or verified = false"),
+            ("file", '{ path = "x", sha256 = "abc" }', "sha256"),
+            ("licence", '{ name = "CPML", restricted = true }', "needs the url"),
+            ("alias", "M2", "two meanings"),
+        ],
+    )
+    def test_is_refused(self, tmp_path: Path, field: str, value: str, complaint: str) -> None:
+        fields = {"alias": "other", "licence": '"MIT"', "file": '{ path = "x", verified = false }'} | {field: value}
+        text = self.MODEL.format(**fields)
+        second = text[text.index("[[models]]") :].replace('id = "m"', 'id = "m2"').replace('["M2"]', "[]")
+        path = tmp_path / "catalogue.toml"
+        path.write_text(text + (second if field == "alias" else ""))
+        with pytest.raises(ValueError, match=complaint):
+            read_catalogue(path)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "model"),
+        [
+            ("base", "whisper-base"),
+            ("openai/whisper-base", "whisper-base"),
+            ("Systran/faster-whisper-base", "whisper-base"),
+            ("WHISPER-BASE", "whisper-base"),
+            ("turbo", "whisper-large-v3-turbo"),
+            ("distil-large-v3", "whisper-distil-large-v3"),
+            ("kokoro", "kokoro-82m-int8"),
+            ("xtts-v2", "xtts_v2"),
+            ("tts_models/multilingual/multi-dataset/xtts_v2", "xtts_v2"),
+        ],
+    )
+    def test_aliases(self, catalogue: Catalogue, name: str, model: str) -> None:
+        assert catalogue.resolve(name).id == model
+        assert catalogue.lookup(name).id == model
+
+    @pytest.mark.parametrize(
+        ("task", "name"),
+        [
+            (ASR, "whisper-1"),
+            (ASR, "gpt-transcribe"),
+            (ASR, "gpt-live-transcribe"),
+            (ASR, "gpt-realtime-whisper"),
+            (ASR, "gpt-4o-transcribe"),
+            (ASR, "gpt-4o-transcribe-diarize"),
+            (ASR, "gpt-4o-mini-transcribe"),
+            (ASR, "gpt-4o-mini-transcribe-2025-12-15"),
+            (TTS, "tts-1"),
+            (TTS, "tts-1-hd"),
+            (TTS, "gpt-4o-mini-tts"),
+            (TTS, "gpt-4o-mini-tts-2025-12-15"),
+        ],
+    )
+    def test_openai_names_mean_the_default(self, catalogue: Catalogue, task: str, name: str) -> None:
+        default = {ASR: "small", TTS: "en_US-joe-medium"}[task]
+        assert catalogue.lookup(name, task, default=default) == catalogue.resolve(default)
+
+    @pytest.mark.parametrize("name", [None, "", "  "])
+    def test_no_name_means_the_default(self, catalogue: Catalogue, name: str | None) -> None:
+        assert catalogue.lookup(name, TTS, default="kokoro").id == "kokoro-82m-int8"
+
+    def test_names_of_the_other_task_are_unknown(self, catalogue: Catalogue) -> None:
+        with pytest.raises(ModelNotFound, match="kokoro-82m-int8, piper-en_US-joe-medium, xtts_v2"):
+            catalogue.lookup("whisper-1", TTS, default="kokoro")
+        with pytest.raises(ModelNotFound, match="'whisper-base' does automatic-speech-recognition"):
+            catalogue.lookup("whisper-base", TTS, default="kokoro")
+
+    def test_an_unknown_name_lists_what_there_is(self, catalogue: Catalogue) -> None:
+        with pytest.raises(ModelNotFound, match=r"'nope' does not exist; there are: whisper-base, .*xtts_v2") as caught:
+            catalogue.resolve("nope")
+        assert caught.value.param == "model"
+
+    def test_known_but_not_pulled(self, catalogue: Catalogue) -> None:
+        ref = catalogue.resolve("base")
+        assert not ref.installed
+        assert ref.path is None
+        with pytest.raises(ModelNotFound, match="voice-stack models pull whisper-base"):
+            catalogue.require(ref)
+
+    def test_pulled(self, catalogue: Catalogue) -> None:
+        folder = install(catalogue, "whisper-base")
+        ref = catalogue.require(catalogue.resolve("base"))
+        assert ref.path == folder
+        assert ref.languages[0] == "en"
+        assert (ref.owned_by, ref.licence, ref.translates) == ("openai", "MIT", True)
+
+    def test_a_folder_without_a_finished_pull_is_not_installed(self, catalogue: Catalogue) -> None:
+        whisper_folder(catalogue.store.folder("whisper-base"))
+        assert not catalogue.resolve("whisper-base").installed
+
+
+class TestFallback:
+    def test_xtts_that_is_not_installed_is_the_default(self, catalogue: Catalogue) -> None:
+        ref = catalogue.lookup("xtts_v2", TTS, default="kokoro")
+        assert (ref.id, ref.stands_in_for) == ("kokoro-82m-int8", "xtts_v2")
+
+    def test_xtts_that_is_installed_is_itself(self, catalogue: Catalogue) -> None:
+        install(catalogue, "xtts_v2")
+        ref = catalogue.lookup("xtts_v2", TTS, default="kokoro")
+        assert (ref.id, ref.stands_in_for) == ("xtts_v2", None)
+
+    def test_xtts_as_the_default_is_asked_for_by_name(self, catalogue: Catalogue) -> None:
+        ref = catalogue.lookup("xtts-v2", TTS, default="xtts_v2")
+        assert (ref.id, ref.installed, ref.stands_in_for) == ("xtts_v2", False, None)
+
+    def test_other_models_do_not_fall_back(self, catalogue: Catalogue) -> None:
+        assert not catalogue.lookup("whisper-small", ASR, default="base").installed
+
+
+class TestFolders:
+    def test_whisper(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        folder = whisper_folder(tmp_path / "mine")
+        ref = catalogue.resolve(str(folder), ASR)
+        assert (ref.id, ref.engine, ref.path, ref.installed) == ("mine", "faster-whisper", folder, True)
+        assert (ref.translates, ref.languages) == (True, ())
+
+    def test_english_only_whisper(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        ref = catalogue.resolve(str(whisper_folder(tmp_path / "mine", end_of_text=50256)))
+        assert (ref.translates, ref.languages) == (False, ("en",))
+
+    def test_piper(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        ref = catalogue.resolve(str(piper_folder(tmp_path / "mine")), TTS)
+        assert (ref.engine, ref.languages, ref.sample_rate) == ("piper", ("de",), 16000)
+
+    def test_kokoro(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        ref = catalogue.resolve(str(kokoro_folder(tmp_path / "mine")), TTS)
+        assert (ref.engine, ref.sample_rate) == ("kokoro", 24000)
+
+    def test_coqui(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        ref = catalogue.resolve(str(coqui_folder(tmp_path / "mine")), TTS)
+        assert (ref.engine, ref.languages, ref.sample_rate) == ("coqui", ("en", "zh"), 24000)
+
+    def test_relative_and_home(self, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = whisper_folder(tmp_path / "mine")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert catalogue.resolve("./mine").path == folder
+        assert catalogue.resolve("~/mine").path == folder
+
+    def test_of_the_wrong_task(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        with pytest.raises(ModelNotFound, match="does text-to-speech"):
+            catalogue.resolve(str(piper_folder(tmp_path / "mine")), ASR)
+
+    def test_that_no_engine_knows(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ModelNotFound, match="no engine knows the files in the folder 'empty'"):
+            catalogue.resolve(str(tmp_path / "empty"))
+
+    def test_an_engine_of_somebody_else_opens_it(self, tmp_path: Path) -> None:
+        catalogue = Catalogue.load(tmp_path / "cache", engine="acme")
+        (tmp_path / "theirs").mkdir()
+        ref = catalogue.resolve(str(tmp_path / "theirs"), TTS)
+        assert (ref.engine, ref.task, ref.path) == ("acme", TTS, tmp_path / "theirs")
+
+    def test_an_engine_of_somebody_else_without_weights(self, tmp_path: Path) -> None:
+        ref = Catalogue.load(tmp_path, engine="acme").resolve("acme", ASR)
+        assert (ref.engine, ref.path, ref.installed) == ("acme", None, True)
+
+    def test_a_clients_name_is_never_a_path(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        folder = str(whisper_folder(tmp_path / "mine"))
+        with pytest.raises(ModelNotFound):
+            catalogue.lookup(folder, ASR, default="base")
+        with pytest.raises(ModelNotFound):
+            catalogue.lookup("../cache/models/x", ASR, default="base")
+
+    def test_but_a_client_may_name_the_default(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        folder = whisper_folder(tmp_path / "mine")
+        for name in (str(folder), "mine", "whisper-1", ""):
+            assert catalogue.lookup(name, ASR, default=str(folder)).path == folder
+
+    def test_put_into_the_cache_by_hand_is_listed_and_found(self, catalogue: Catalogue) -> None:
+        folder = whisper_folder(catalogue.store.folder("my-whisper"))
+        (catalogue.store.models / "junk").mkdir()
+        assert [ref.id for ref in catalogue.entries(ASR) if ref.installed] == ["my-whisper"]
+        assert catalogue.lookup("my-whisper", ASR, default="base").path == folder
+        assert "my-whisper" not in [ref.id for ref in catalogue.entries(TTS)]
+
+
+def test_importing_and_reading_it_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, voice_stack; from core.catalogue import Catalogue;"
+        "Catalogue.load(pathlib.Path(sys.argv[1])).resolve('base');"
+        "print(sorted({'numpy', 'huggingface_hub', 'httpx', 'requests', 'torch'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("model", ["whisper-base", "whisper-tiny.en", "kokoro-82m-int8", "piper-en_US-joe-medium"])
+def test_pulled_models_have_the_pinned_hashes(
+    data: CatalogueData, model: str, model_dir: Callable[[str], Path]
+) -> None:
+    folder = model_dir(model)
+    entry = next(entry for entry in data.models if entry.id == model)
+    for spec in entry.files:
+        path = folder / spec.path
+        if path.is_file() or not spec.optional:
+            assert (path.stat().st_size, sha256_of(path)) == (spec.size, spec.sha256), spec.path
