@@ -62,6 +62,12 @@ demo: models
 test: test-models lint typecheck docs-check lint-docker test-coqui
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+## test-coqui: the Coqui engine, in an environment of its own with torch
+.PHONY: test-coqui
+test-coqui:
+	@PYTHON=$(PYTHON) scripts/make-coqui-env.sh .venv-coqui
+	.venv-coqui/bin/python -m pytest -m coqui tests/coqui
+
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast
 test-fast: dev

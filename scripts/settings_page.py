@@ -101,14 +101,14 @@ def groups() -> Iterator[tuple[str, list[Setting]]]:
     yield "Places", [Setting(name, field) for name, field in _named(Places).items()]
 
 
-def engine_options() -> Iterator[tuple[str, list[Setting]]]:
-    """Yield the engines of ours that have options of their own."""
+def engine_options() -> Iterator[tuple[str, str, list[Setting]]]:
+    """Yield the engines of ours that have options of their own: a title, what the options are about, the options."""
     for prefix, table, registry in (("ASR", ASR_TABLE, asr_engines()), ("TTS", TTS_TABLE, tts_engines())):
         for name in table:
-            fields = registry.get(name).Options.model_fields
-            if fields:
-                options = [Setting(f"{prefix}_ENGINE_OPTIONS__{key.upper()}", field) for key, field in fields.items()]
-                yield f"{prefix} engine `{name}`", options
+            options = registry.get(name).Options
+            found = [Setting(f"{prefix}_ENGINE_OPTIONS__{key.upper()}", f) for key, f in options.model_fields.items()]
+            if found:
+                yield f"{prefix} engine `{name}`", " ".join((options.__doc__ or "").split()), found
 
 
 def table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
@@ -122,7 +122,8 @@ def configuration(mark: str) -> str:
     parts = ["# Configuration", f"<!-- {mark} -->", INTRO]
     parts += [f"## {title}\n\n{table(HEAD, [one.row() for one in found])}" for title, found in groups()]
     parts += ["## Plug-ins", OTHER, "## Engine options", ENGINE_OPTIONS]
-    parts += [f"### {title}\n\n{table(HEAD, [one.row() for one in found])}" for title, found in engine_options()]
+    for title, about, found in engine_options():
+        parts.append(f"### {title}\n\n{about}\n\n{table(HEAD, [one.row() for one in found])}")
     return "\n\n".join(parts) + "\n"
 
 

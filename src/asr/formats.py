@@ -112,7 +112,8 @@ def vtt(result: TranscriptResult) -> bytes:
     blocks = ["WEBVTT\n\n"]
     for cue in cues(result):
         start, end = timestamps.vtt(cue.start / 1000), timestamps.vtt(cue.end / 1000)
-        speaker = f"<v {cue.speaker.translate(_VTT_ESCAPES)}>" if cue.speaker else ""
+        name = (cue.speaker or "").rstrip("- ").translate(_VTT_ESCAPES)  # "--" and the ">" of the span are an arrow
+        speaker = f"<v {name}>" if name else ""
         blocks.append(f"{start} --> {end}\n{speaker}{_lines(cue).translate(_VTT_ESCAPES)}\n\n")
     return "".join(blocks).encode()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -69,11 +70,11 @@ def _without_overlap(found: list[Cue]) -> list[Cue]:
     starts: list[int] = []
     for cue in ordered:
         starts.append(max(cue.start, starts[-1] + 1) if starts else cue.start)
-    ends = [
-        max(start + 1, min(cue.end, limit))
-        for cue, start, limit in zip(ordered, starts, [*starts[1:], float("inf")], strict=True)
+    limits = [*starts[1:], sys.maxsize][: len(starts)]
+    return [
+        replace(cue, start=start, end=max(start + 1, min(cue.end, limit)))
+        for cue, start, limit in zip(ordered, starts, limits, strict=True)
     ]
-    return [replace(cue, start=start, end=int(end)) for cue, start, end in zip(ordered, starts, ends, strict=True)]
 
 
 def _words(segment: Segment, width: int) -> Iterator[Word]:

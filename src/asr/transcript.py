@@ -67,10 +67,13 @@ class Transcription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VadOptions:
-    """Silero VAD: speech above `threshold`, gaps shorter than `min_silence_ms` do not split, `speech_pad_ms` around."""
+    """Silero VAD: speech above `threshold`, gaps shorter than `min_silence_ms` do not split, `speech_pad_ms` around.
+
+    Speech shorter than `min_speech_ms` is dropped; the default drops single VAD frames (32 ms), which are clicks.
+    """
 
     threshold: float = 0.5
-    min_speech_ms: int = 0
+    min_speech_ms: int = 40
     min_silence_ms: int = 2000
     speech_pad_ms: int = 400
 

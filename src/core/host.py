@@ -51,7 +51,10 @@ class ModelHost:
 
         Raises ModelNotFound; for a model that is known but not pulled the message says how to pull it.
         """
-        return self.catalogue.require(self._find(name))
+        model = self.catalogue.require(self._find(name))
+        if model.stands_in_for:
+            log.info("%s is not installed; %s answers in its place", model.stands_in_for, model.id)
+        return model
 
     def _find(self, name: str | None) -> ModelRef:
         if not name or name == self._default:

@@ -70,7 +70,8 @@ def _piper(folder: Path) -> FolderFacts | None:
 
 def _coqui(folder: Path) -> FolderFacts | None:
     config = _json(folder / "config.json")
-    if config.get("model") not in {"xtts", "vits"}:
+    # Of its many families: which of them can be spoken with is for the engine to say.
+    if not (isinstance(config.get("model"), str) and isinstance(config.get("audio"), dict)):
         return None
     languages = config.get("languages")
     rate = _inside(config, "audio", "output_sample_rate") or _inside(config, "audio", "sample_rate")

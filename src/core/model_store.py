@@ -102,7 +102,7 @@ class ModelStore:
     def verify(self, model: str) -> list[Damage]:
         """Hash every installed file again and return those that differ from the manifest."""
         manifest = self.manifest(model)
-        return [] if manifest is None else self._damaged(manifest)
+        return [Damage(MANIFEST, "", None)] if manifest is None else self._damaged(manifest)
 
     def _damaged(self, manifest: Manifest) -> list[Damage]:
         damaged = []

@@ -22,7 +22,7 @@ from core.worker import Event
 
 log = logging.getLogger(__name__)
 # Fewer malloc arenas keep the RSS of a threaded worker flat; no worker may ask a model hub for anything.
-_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
+WORKER_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,9 @@ class Call:
     async def _next(self) -> Frame | errors.VoiceStackError:
         remaining = self._deadline - time.monotonic()
         try:
-            return await asyncio.wait_for(self._frames.get(), max(remaining, 0.0))
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the result.
+            async with asyncio.timeout(remaining):
+                return await self._frames.get()
         except TimeoutError:
             log.warning("call %d passed its deadline; ending worker %d", self.number, self._process.pid)
             self._process.kill()
@@ -118,7 +120,7 @@ class WorkerProcess:
                 *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **WORKER_ENVIRONMENT},
                 start_new_session=True,
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
@@ -174,7 +176,8 @@ class WorkerProcess:
         """Ask the process to end, and end it after `grace` seconds."""
         self.send(Frame("close"))
         try:
-            await asyncio.wait_for(self.closed.wait(), grace)
+            async with asyncio.timeout(grace):
+                await self.closed.wait()
         except TimeoutError:
             self.kill()
             await self.closed.wait()

@@ -6,8 +6,8 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -18,16 +18,18 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import errors, logs
 from core.auth import ApiKeys
-from core.disconnect import ClientLeft
+from core.disconnect import ClientLeft, until_disconnect
 from core.errors import VoiceStackError
 from core.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
+MODEL_HEADER = "x-voice-stack-model"
+"""Says which model answered."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _HTTP_ERRORS: dict[int, type[VoiceStackError]] = {
     404: errors.NotFound,
@@ -58,6 +60,24 @@ class JsonResponse(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+class Stream(StreamingResponse):
+    """An answer sent as it is made, whose maker is closed when the answer or the connection ends.
+
+    Starlette's own response leaves a generator that waits in a `yield` to the garbage collector, and cancels one that
+    waits elsewhere again at every await of its cleanup; either way what it holds (a worker, an encoder) would stay.
+    """
+
+    def __init__(self, parts: AsyncGenerator[bytes, None], *, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(parts, media_type=media_type, headers=headers)
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the parts, then close their maker."""
+        del scope
+        async with aclosing(self._parts):
+            await until_disconnect(receive, self.stream_response(send))
+
+
 def error_response(error: VoiceStackError) -> Response:
     """Return the answer to a failed request."""
     return JsonResponse({"error": error.to_dict()}, status_code=error.status, headers=error.headers())
@@ -86,7 +106,7 @@ def create_service(
             allow_origins=list(settings.cors_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "openai-processing-ms"],
+            expose_headers=["x-request-id", "openai-processing-ms", MODEL_HEADER],
         )
     keys = ApiKeys(settings.api_keys, public_listings=settings.public_listings)
     app.add_middleware(RequestMiddleware, keys=keys)

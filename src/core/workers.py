@@ -101,7 +101,8 @@ class Worker:
             self._check_backoff()
             self._loading = self._spawn(self._start())
         try:
-            return await asyncio.wait_for(asyncio.shield(self._loading), self.spec.load_timeout)
+            async with asyncio.timeout(self.spec.load_timeout):
+                return await asyncio.shield(self._loading)
         except TimeoutError:
             raise errors.ModelLoading(f"the model {self.spec.name} is still loading; try again soon") from None
 
@@ -208,7 +209,8 @@ class Worker:
     async def _cancel(self, call: Call) -> None:
         call.cancel()
         try:
-            await asyncio.wait_for(call.done.wait(), CANCEL_GRACE)
+            async with asyncio.timeout(CANCEL_GRACE):
+                await call.done.wait()
         except TimeoutError:
             log.warning("call %d of %s did not stop; ending its worker", call.number, self.spec.name)
             call.kill()

@@ -135,8 +135,8 @@ def warm_up(candidates: Collection[str]) -> None:
 
 def _rank(text: str, possible: Collection[str], fallback: str) -> str:
     """Return the most probable of the languages, or `fallback` when there is no choice or no clear one."""
-    if len(possible) == 1:
-        return next(iter(possible))
+    if len(possible) < 2:  # noqa: PLR2004 - no choice
+        return next(iter(possible), fallback)
     identifier = _identifier(tuple(sorted(possible)))
     if identifier is None:
         return fallback

@@ -8,6 +8,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from tts.voice import Voice
@@ -33,6 +34,15 @@ def speaker_of(voice: Voice) -> str:
     """Return the id of a recording without its language: "anna" of "anna_pt"."""
     speaker, _ = _split(voice.id)
     return speaker
+
+
+def open_ordinary(path: Path) -> BufferedReader:
+    """Open a file for reading that is no link and no pipe, whatever it was when the folder was listed; else OSError."""
+    file = open(path, "rb", opener=_without_following)  # noqa: SIM115 - Path.open has no opener
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is not an ordinary file")
+    return file
 
 
 class Recordings:
@@ -101,11 +111,14 @@ def _transcript(path: Path, facts: os.stat_result | None) -> str | None:
     if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_TRANSCRIPT_BYTES:
         return None
     try:
-        # A link put there since the folder was listed is not followed.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with open_ordinary(path) as file:
             return file.read(MAX_TRANSCRIPT_BYTES).decode("utf-8-sig", "replace").strip() or None
     except OSError:
         return None
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _split(stem: str) -> tuple[str, str | None]:

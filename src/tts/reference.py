@@ -1,14 +1,17 @@
-"""Recordings that voices are cloned from, read for an engine. For worker processes only: imports soundfile when used."""
+"""Recordings that voices are cloned from, read for an engine in its worker process; soundfile is imported when used."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
+from io import BufferedReader
 from pathlib import Path
+
+import numpy as np
 
 from core.errors import InvalidAudio, VoiceNotFound
 from tts.engine import TtsEngine
+from tts.recordings import open_ordinary
 from tts.voice import Voice
 from utils.audio.pcm import Audio
 
@@ -31,14 +34,11 @@ class References:
         if voice.sample is None:
             raise VoiceNotFound("this voice has no recording", param="voice")
         try:
-            # Neither a link nor a pipe put there since the folder was scanned.
-            descriptor = os.open(voice.sample, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = open_ordinary(voice.sample)
         except OSError as error:
             raise VoiceNotFound("the recording of this voice is gone", param="voice") from error
-        with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise VoiceNotFound("the recording of this voice is gone", param="voice")
+        with file:
+            facts = os.fstat(file.fileno())
             stamp = (voice.sample, facts.st_ino, facts.st_size, facts.st_mtime_ns)
             if self._stamps.get(voice.id) == stamp:
                 return
@@ -50,13 +50,16 @@ class References:
         self._hashes[voice.id] = content
 
 
-def _read(file: object) -> Audio:
+def _read(file: BufferedReader) -> Audio:
     """Return at most the first minute of a recording as mono, at its own rate."""
     import soundfile  # noqa: PLC0415 - not in the API process
 
     try:
         with soundfile.SoundFile(file) as sound:
             samples = sound.read(MAX_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
-            return Audio(samples.mean(axis=1), sound.samplerate)
+            rate = int(sound.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:
         raise InvalidAudio("the recording of this voice cannot be read", param="voice") from error
+    if not samples.size or not np.isfinite(samples).all():
+        raise InvalidAudio("the recording of this voice has no usable samples", param="voice")
+    return Audio(np.clip(samples.mean(axis=1), -1.0, 1.0), rate)

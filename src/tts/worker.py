@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from core import devices
 from core.engines import EngineContext
@@ -65,9 +65,6 @@ class Job:
     tempo: float
 
 
-_REQUEST = TypeAdapter(Request)
-
-
 class TtsWorker(WorkerHandler):
     """Runs `synthesize` calls, one at a time."""
 
@@ -106,7 +103,7 @@ class TtsWorker(WorkerHandler):
         if method != "synthesize":
             raise NotSupported(f"a TTS worker has no method {method!r}")
         engine = self._loaded()
-        job = self._prepare(engine, _REQUEST.validate_python(dict(params)))
+        job = self._prepare(engine, Request.model_validate(dict(params)))
         return self._speak(engine, job)
 
     def close(self) -> None:
@@ -179,18 +176,18 @@ class TtsWorker(WorkerHandler):
         for number, piece in enumerate(job.pieces):
             with closing(_chunks(engine, piece, job)) as chunks:
                 for samples in chunks:
-                    yield _event(number, piece, resampler.feed(samples), job)
-        if engine.sample_rate != job.sample_rate:
-            rest = resampler.feed(np.zeros(0, dtype=np.float32), last=True)
-            if rest.size:
-                yield _event(len(job.pieces) - 1, "", rest, job)
+                    yield from _audio(number, piece, resampler.feed(samples), job)
+        # What the resampler held back; without one this is empty.
+        rest = resampler.feed(np.zeros(0, dtype=np.float32), last=True)
+        yield from _audio(len(job.pieces) - 1, job.pieces[-1], rest, job)
 
 
-def _event(number: int, piece: str, samples: Samples, job: Job) -> Event:
-    return Event("audio", {"piece": number, "text": piece}, Audio(samples, job.sample_rate).to_s16())
+def _audio(number: int, piece: str, samples: Samples, job: Job) -> Iterator[Event]:
+    if samples.size:
+        yield Event("audio", {"piece": number, "text": piece}, Audio(samples, job.sample_rate).to_s16())
 
 
-def _chunks(engine: TtsEngine, piece: str, job: Job) -> Iterator[Samples]:
+def _chunks(engine: TtsEngine, piece: str, job: Job) -> Generator[Samples, None, None]:
     """Yield what the engine makes of a piece; closing it closes the engine's iterator, where that can be closed."""
     made = engine.synthesize(piece, job.voice, job.options)
     try:

@@ -23,6 +23,7 @@ __all__ = ["BodyTooLarge", "Form", "MultipartError", "UploadedFile", "read_form"
 _BATCH_BYTES = 1 << 20
 _CONTENT_TYPE_CHARS = 1000
 _BOUNDARY = re.compile(rb"[\x20-\x7e]{1,256}")
+_QUOTED = re.compile(r'"[^"]*"')
 _TEXT_TYPES = ("text/", "application/json", "application/x-www-form-urlencoded")
 
 
@@ -226,7 +227,7 @@ def _describe(headers: dict[str, str]) -> tuple[str, str | None, str]:
     if b"filename" in options:
         return name, options[b"filename"].decode("utf-8", "replace"), content_type
     # `filename*` is forbidden in forms (RFC 7578) and not parsed, but old clients mean a file by it.
-    named = "filename*" in disposition.lower()
+    named = "filename*=" in _QUOTED.sub("", disposition).lower()
     binary = bool(content_type) and not content_type.lower().startswith(_TEXT_TYPES)
     return name, "" if named or binary else None, content_type
 

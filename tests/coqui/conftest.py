@@ -4,6 +4,8 @@ They make noise. They prove that loading, latents, streaming, cloning, formats a
 it sounds. Outside `make test-coqui` (no torch, no Coqui) every test here is skipped.
 """
 
+# ruff: noqa: PLC0415 - torch and Coqui are imported in functions: collecting must work without them
+
 from __future__ import annotations
 
 import json
@@ -16,8 +18,8 @@ import pytest
 
 from core.engines import EngineContext
 from tts.engines.coqui import CoquiEngine
+from tts.engines.coqui_files import XTTS_LANGUAGES
 
-XTTS_LANGUAGES = "en es fr de it pt pl tr ru nl cs ar zh-cn hu ko ja hi".split()
 SPEAKER = "Ada Lovelace"
 HERE = Path(__file__).parent
 
@@ -141,8 +143,8 @@ def write_glow_tts(folder: Path) -> Path:
         "hidden_channels_ffn": 64,
         "input_length": None,
     }
+    config.audio.griffin_lim_iters = 2
     model = GlowTTS(config)
-    model.store_inverse()
     torch.save({"model": model.state_dict()}, folder / "model.pth")
     config.save_json(str(folder / "config.json"))
     return folder
@@ -160,7 +162,7 @@ def vits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vits_many_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three speakers, two of the same id but for case, one with the line end that YourTTS's names have; two languages."""
+    """Two languages and three speakers: one id twice but for case, one with the line end of YourTTS's names."""
     folder = tmp_path_factory.mktemp("models") / "tiny-vits-many"
     return write_vits(folder, speakers=("ED\n", "p225", "P225"), languages=("en", "pt-br"))
 
@@ -195,3 +197,19 @@ def vits_many(vits_many_dir: Path, load_engine: Load) -> CoquiEngine:
 @pytest.fixture(scope="session")
 def glow_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_glow_tts(tmp_path_factory.mktemp("models") / "tiny-glow")
+
+
+@pytest.fixture
+def tokens() -> Iterator[list[None]]:
+    """Grows by one with every audio token that XTTS's GPT generates, whoever asks for it."""
+    from torch.nn.modules.module import register_module_forward_hook
+
+    generated: list[None] = []
+
+    def count(module: object, *_: object) -> None:
+        if type(module).__name__ == "GPT2InferenceModel":
+            generated.append(None)
+
+    handle = register_module_forward_hook(count)
+    yield generated
+    handle.remove()

@@ -1,5 +1,7 @@
 """Voices from recordings, and their latents: computed once per recording and model, kept on disk under their hashes."""
 
+# ruff: noqa: PLC0415 - torch and Coqui are imported in functions: collecting must work without them
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,9 +1,12 @@
 """A checkpoint that holds code is refused, and the code does not run; an old one with its configuration is read."""
 
+# ruff: noqa: PLC0415 - torch and Coqui are imported in functions: collecting must work without them
+
 from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,19 +41,29 @@ def poison(path: Path, marker: Path) -> None:
     torch.save({"model": {}, "config": {}, "extra": Payload(marker)}, path)
 
 
-def test_the_payload_would_run(tmp_path: Path) -> None:
+def test_the_payload_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
     poison(tmp_path / "model.pth", tmp_path / "ran")
     torch.load(tmp_path / "model.pth", weights_only=False)
     assert (tmp_path / "ran").is_dir()
+
+
+def test_a_loaded_engine_lets_nobody_in_its_process_run_it(xtts: CoquiEngine, tmp_path: Path) -> None:
+    import torch
+
+    poison(tmp_path / "model.pth", tmp_path / "ran")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "model.pth", weights_only=False)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
     ("model", "file"),
     [("xtts_dir", "model.pth"), ("xtts_dir", "speakers_xtts.pth"), ("vits_dir", "model_file.pth")],
 )
-def test_code_in_a_checkpoint_does_not_run(  # noqa: PLR0917
+def test_code_in_a_checkpoint_does_not_run(
     model: str,
     file: str,
     copy: Callable[[Path], Path],

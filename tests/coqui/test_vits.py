@@ -30,7 +30,7 @@ def say(engine: CoquiEngine, voice: Voice, text: str = TEXT, **options: object) 
 def test_a_model_of_one_speaker(vits_dir: Path, load_engine: Load) -> None:
     engine = load_engine(vits_dir)
     (voice,) = engine.voices()
-    assert (voice.id, voice.language, voice.model) == ("default", "en", "tiny-vits")
+    assert (voice.id, voice.language) == ("default", "en")
     assert [listed.id for listed in CoquiEngine.list_voices(vits_dir)] == ["default"]
     assert (engine.sample_rate, engine.languages) == (22_050, ("en",))
     assert not engine.can_clone
@@ -40,9 +40,9 @@ def test_a_model_of_one_speaker(vits_dir: Path, load_engine: Load) -> None:
 def test_speakers_are_listed_without_loading_and_are_the_same_afterwards(
     vits_many: CoquiEngine, vits_many_dir: Path
 ) -> None:
-    listed = [(voice.id, voice.name) for voice in CoquiEngine.list_voices(vits_many_dir)]
-    assert listed == [("ed", "ED"), ("p225", "p225"), ("p225_2", "P225")]
-    assert [(voice.id, voice.name) for voice in vits_many.voices()] == listed
+    listed = CoquiEngine.list_voices(vits_many_dir)
+    assert [(voice.id, voice.name) for voice in listed] == [("ed", "ED"), ("p225", "p225"), ("p225_2", "P225")]
+    assert vits_many.voices() == listed
     assert vits_many.languages == ("en", "pt")
 
 
@@ -53,6 +53,14 @@ def test_speakers_and_languages_sound_different(vits_many: CoquiEngine) -> None:
     assert not np.array_equal(say(vits_many, second, seed=1, language="en"), spoken)
     assert not np.array_equal(say(vits_many, first, seed=1, language="pt-PT"), spoken)
     assert not np.array_equal(say(vits_many, first, seed=2, language="en"), spoken)
+
+
+@pytest.mark.parametrize(
+    "text", ["${jndi:ldap://x}", "%s%n{0}'; DROP TABLE", "<speak>hi</speak>", "9" * 200, "a\nb\tc"]
+)
+def test_hostile_text_does_no_harm(vits_many: CoquiEngine, text: str) -> None:
+    for chunk in vits_many.synthesize(text, vits_many.voices()[0], SpeechOptions()):
+        assert np.isfinite(chunk.samples).all()
 
 
 def test_speed_is_the_models_own_and_does_not_stick(vits_many: CoquiEngine) -> None:
@@ -84,8 +92,8 @@ def test_text_outside_the_alphabet_makes_no_sound(vits_many: CoquiEngine, text: 
 
 
 @pytest.mark.parametrize("kind", ["builtin", "cloned"])
-def test_an_unknown_voice_is_named(vits_many: CoquiEngine, kind: str) -> None:
-    with pytest.raises(VoiceNotFound, match="nobody"):
+def test_an_unknown_voice_is_refused(vits_many: CoquiEngine, kind: str) -> None:
+    with pytest.raises(VoiceNotFound):
         list(vits_many.synthesize(TEXT, Voice(id="nobody", name="", type=kind), SpeechOptions()))  # type: ignore[arg-type]
 
 

@@ -1,8 +1,9 @@
 """XTTS through the real loader and `inference_stream`, with random weights: streaming, options, limits, not sound."""
 
+# ruff: noqa: PLC0415 - torch and Coqui are imported in functions: collecting must work without them
+
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +24,6 @@ TOKENS_PER_PIECE = 67
 def say(engine: TtsEngine, text: str = TEXT, voice: Voice = ADA, **options: object) -> Samples:
     chunks = [chunk.samples for chunk in engine.synthesize(text, voice, SpeechOptions(**options))]  # type: ignore[arg-type]
     return np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
-
-
-@pytest.fixture
-def tokens() -> Iterator[list[None]]:
-    """Grows by one with every audio token that XTTS's GPT generates, whoever asks for it."""
-    from torch.nn.modules.module import register_module_forward_hook
-
-    generated: list[None] = []
-
-    def count(module: object, *_: object) -> None:
-        if type(module).__name__ == "GPT2InferenceModel":
-            generated.append(None)
-
-    handle = register_module_forward_hook(count)
-    yield generated
-    handle.remove()
 
 
 def test_built_in_speakers_are_voices_once_the_model_is_loaded(xtts: CoquiEngine, xtts_dir: Path) -> None:
@@ -158,14 +143,21 @@ def test_text_without_letters_makes_no_sound(xtts: CoquiEngine, text: str, token
     assert tokens == []
 
 
+@pytest.mark.parametrize(
+    "text", ["${jndi:ldap://x}", "%s%n{0}'; DROP TABLE", "<speak>hi</speak>", "9" * 200, "a\nb\tc"]
+)
+def test_hostile_text_does_no_harm(xtts: CoquiEngine, text: str) -> None:
+    assert np.isfinite(say(xtts, text)).all()
+
+
 def test_text_with_more_tokens_than_the_model_reads_is_cut(xtts: CoquiEngine, tokens: list[None]) -> None:
     """240 characters of digits become 600 letters: the library asserts at 402 tokens."""
     assert say(xtts, "9 " * 120).size
     assert len(tokens) >= 2 * TOKENS_PER_PIECE
 
 
-def test_an_unknown_voice_is_named(xtts: CoquiEngine) -> None:
-    with pytest.raises(VoiceNotFound, match="nobody"):
+def test_an_unknown_voice_is_refused(xtts: CoquiEngine) -> None:
+    with pytest.raises(VoiceNotFound):
         say(xtts, voice=Voice(id="nobody", name="Nobody"))
 
 
@@ -182,19 +174,19 @@ def test_a_recording_must_be_prepared_first(xtts: CoquiEngine) -> None:
         {"device": "mps"},
     ],
 )
-def test_settings_it_cannot_follow_stop_the_load(xtts_dir: Path, load_engine, context: dict[str, object]) -> None:  # noqa: ANN001
+def test_settings_it_cannot_follow_stop_the_load(xtts_dir: Path, load_engine, context: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         load_engine(xtts_dir, **context)
 
 
-def test_chunk_size_is_an_option(xtts_dir: Path, load_engine, tokens: list[None]) -> None:  # noqa: ANN001
+def test_chunk_size_is_an_option(xtts_dir: Path, load_engine, tokens: list[None]) -> None:
     engine = load_engine(xtts_dir, options={"stream_chunk_size": "8"})
     tokens.clear()
     next(iter(engine.synthesize(TEXT, ADA, SpeechOptions())))
     assert len(tokens) == 8
 
 
-def test_close_twice_is_fine(xtts_dir: Path, load_engine) -> None:  # noqa: ANN001
+def test_close_twice_is_fine(xtts_dir: Path, load_engine) -> None:
     engine = load_engine(xtts_dir)
     engine.close()
     engine.close()

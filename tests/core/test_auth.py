@@ -22,7 +22,7 @@ def locked(start_service: Any) -> Iterator[httpx.Client]:
     "headers",
     [
         {},
-        {"authorization": "Bearer "},
+        {"authorization": "Bearer"},
         {"authorization": "Bearer wrong"},
         {"authorization": f"Bearer {KEY}x"},
         {"authorization": f"Basic {KEY}"},

@@ -206,7 +206,7 @@ class TestNames:
         ],
     )
     def test_openai_names_mean_the_default(self, catalogue: Catalogue, task: str, name: str) -> None:
-        default = {ASR: "small", TTS: "en_US-joe-medium"}[task]
+        default = "small" if task == ASR else "en_US-joe-medium"
         assert catalogue.lookup(name, task, default=default) == catalogue.resolve(default)
 
     @pytest.mark.parametrize("name", [None, "", "  "])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from asr.api.schemas import TranscriptionRequest
 from asr.api.uploads import read_request, the_file
@@ -20,6 +20,7 @@ from asr.transcript import Task
 from core import errors
 from core.disconnect import until_disconnect
 from core.model_entry import ModelRef
+from core.server import MODEL_HEADER, Stream
 from utils import sse
 from utils.audio.pcm import PcmFile
 
@@ -84,10 +85,11 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         job = Job(wanted=wanted, model=model, audio=audio, sha256=upload.sha256)
         if wanted.stream:
             events = _events(service, job, stack.pop_all())
-            return StreamingResponse(events, media_type="text/event-stream", headers=SSE_HEADERS)
+            return Stream(events, media_type="text/event-stream", headers={**SSE_HEADERS, MODEL_HEADER: model.id})
         result = await until_disconnect(request.receive, _transcribe(service, job))
     answer = FORMATS[wanted.response_format]
-    return Response(answer.render(result), media_type=answer.content_type)
+    headers = {MODEL_HEADER: model.id}
+    return Response(answer.render(result), media_type=answer.content_type, headers=headers)
 
 
 async def _transcribe(service: AsrService, job: Job) -> TranscriptResult:

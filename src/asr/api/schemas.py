@@ -17,6 +17,7 @@ from utils.forms import Form
 
 Granularity = Literal["word", "segment"]
 Language = Annotated[str | None, BeforeValidator(languages.parse)]
+Candidate = Annotated[str, BeforeValidator(languages.parse)]
 ARRAYS = ("languages", "keywords", "hotwords", "timestamp_granularities")
 SPEAKER_FORMAT = "diarized_json"
 
@@ -28,7 +29,7 @@ class TranscriptionRequest(BaseModel):
 
     model: str | None = Field(default=None, max_length=512)
     language: Language = None
-    languages: tuple[Annotated[str, BeforeValidator(languages.parse)], ...] = Field(default=(), max_length=32)
+    languages: tuple[Candidate, ...] = Field(default=(), max_length=32)
     prompt: str | None = Field(default=None, max_length=20_000)
     keywords: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=100)
     hotwords: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=100)

@@ -50,7 +50,7 @@ class FasterWhisperEngine(AsrEngine):
 
         Raises ConfigurationError for a folder or device that cannot be used, InsufficientMemory.
         """
-        from faster_whisper import transcribe as library  # noqa: PLC0415
+        from faster_whisper import transcribe as library
 
         self._library = library
         folder = self._folder()

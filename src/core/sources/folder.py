@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,8 @@ class FolderSource(Source):
         job.progress.begin(self.label, sum((root / name).stat().st_size for _, name in plan))
         copied = 0
         for _, name in plan:
+            if not os.access(root / name, os.R_OK):
+                raise SourceFailed(f"{name} cannot be read")
             copied += shutil.copyfile(root / name, job.place(name)).stat().st_size
             job.progress.advance(copied)
         return tuple(spec if spec.sha256 else spec.model_copy(update={"path": name}) for spec, name in plan)

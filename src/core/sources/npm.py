@@ -11,8 +11,10 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from core.sources.base import FetchJob, FileSpec, Source, SourceDown, SourceFailed, watch
+from core.sources.base import CONNECT_TIMEOUT, FetchJob, FileSpec, Source, SourceDown, SourceFailed, watch
 from core.sources.package import Package, fetched
+
+_ONE_TRY = ("--fetch-retries=0", f"--fetch-timeout={CONNECT_TIMEOUT * 1000}")
 
 
 class NpmSource(Source):
@@ -52,16 +54,19 @@ class NpmSource(Source):
         npm = shutil.which("npm")
         if npm is None:
             raise SourceDown("npm is not installed")
+        name = f"{self.package.name}@{self.package.version}"
+        # npm has one limit for connecting and for the whole download: a short question finds out whether it is there.
+        _run([npm, "view", name, "version", *_ONE_TRY], into)
         job.progress.begin(self.label, self.package.size)
-        # npm cannot limit the connect time alone: one short retry and a bound on silence stand in for it.
-        options = ["--json", "--ignore-scripts", "--loglevel=error", "--no-update-notifier"]
-        options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
-        options += ["--pack-destination", str(into)]
-        command = [npm, "pack", f"{self.package.name}@{self.package.version}", *options]
         with watch(into, job.progress):
-            done = subprocess.run(command, cwd=into, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SourceFailed(_reason(done.stdout, done.stderr))
+            _run([npm, "pack", name, "--ignore-scripts", "--pack-destination", str(into)], into)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    options = ["--json", "--loglevel=error", "--no-update-notifier"]
+    done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SourceFailed(_reason(done.stdout, done.stderr))
 
 
 def _reason(stdout: str, stderr: str) -> str:

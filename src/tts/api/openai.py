@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from core import errors
 from core.disconnect import until_disconnect
+from core.server import MODEL_HEADER, Stream
 from tts.api.schemas import SpeechRequest
 from tts.encoded import EncodedSpeech
 from tts.service import TtsService
@@ -77,14 +78,14 @@ async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) 
     async with AsyncExitStack() as stack:
         opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, whole=not wanted.stream))
         encoded = await until_disconnect(request.receive, opening)
-        headers = {**HEADERS, "x-voice-stack-model": model.id, "x-voice-stack-voice": utterance.voice.id}
+        headers = {**HEADERS, MODEL_HEADER: model.id, "x-voice-stack-voice": utterance.voice.id}
         if wanted.stream_format == "sse":
             events = _sse(encoded, stack.pop_all())
-            return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+            return Stream(events, media_type="text/event-stream", headers=headers)
         headers["Content-Disposition"] = f"attachment; filename=speech.{encoded.extension}"
         if wanted.stream:
             chunks = _chunks(encoded, stack.pop_all())
-            return StreamingResponse(chunks, media_type=encoded.content_type, headers=headers)
+            return Stream(chunks, media_type=encoded.content_type, headers=headers)
         whole = await until_disconnect(request.receive, encoded.complete())
     return Response(whole, media_type=encoded.content_type, headers=headers)
 

@@ -77,8 +77,7 @@ class CoquiEngine(TtsEngine):
         """Return the built-in voices, those of XTTS too once the model is loaded."""
         if self._model is None:
             return super().voices()
-        names = self._model.speaker_names()
-        return as_voices(names, languages=list(self._model.languages), model_id=self.context.model_id)
+        return as_voices(self._model.speaker_names(), languages=list(self._model.languages))
 
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece; XTTS yields chunks while it generates, the others one chunk.
@@ -118,7 +117,9 @@ class CoquiEngine(TtsEngine):
         device = self._device()
         options = CoquiOptions.model_validate(dict(self.context.options))
         if folder.family == "xtts":
-            return XttsModel(folder, device=device, options=options, cache=self.context.cache and self.context.cache / LATENTS)
+            return XttsModel(
+                folder, device=device, options=options, cache=self.context.cache and self.context.cache / LATENTS
+            )
         if folder.family == "vits":
             return VitsModel(folder, device=device, options=options)
         if folder.family in FAMILIES:

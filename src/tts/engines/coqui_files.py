@@ -12,7 +12,10 @@ from core.errors import ConfigurationError
 from tts.voice import Voice
 
 CHECKPOINTS = ("model.pth", "model_file.pth", "model_file.pth.tar", "checkpoint.pth", "best_model.pth")
-XTTS_LANGUAGES = ("en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "ja", "hu", "ko", "hi")
+XTTS_LANGUAGES = (
+    *("en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru"),
+    *("nl", "cs", "ar", "zh-cn", "ja", "hu", "ko", "hi"),
+)
 SINGLE_SPEAKER = "default"
 # Released configurations carry the paths of the machine they were trained on; only the file names are right.
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
@@ -84,7 +87,7 @@ class CoquiFolder:
         names = None if self.family == "xtts" else self.speaker_names()
         return [] if names is None else as_voices(names or [SINGLE_SPEAKER], languages=self.languages())
 
-    def _field(self, name: str) -> Any:  # noqa: ANN401 - a value of somebody's JSON
+    def _field(self, name: str) -> Any:
         arguments = self._config.get("model_args")
         inner = arguments.get(name) if isinstance(arguments, dict) else None
         return inner if inner is not None else self._config.get(name)
@@ -123,13 +126,10 @@ def ids_of(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def as_voices(names: Sequence[str], *, languages: Sequence[str], model_id: str = "") -> list[Voice]:
+def as_voices(names: Sequence[str], *, languages: Sequence[str]) -> list[Voice]:
     """Return built-in voices; their language is set when the model has just one."""
     language = primary(languages[0]) if len(languages) == 1 else None
-    return [
-        Voice(id=voice_id, name=name.strip(), language=language, model=model_id)
-        for voice_id, name in ids_of(names).items()
-    ]
+    return [Voice(id=voice_id, name=name.strip(), language=language) for voice_id, name in ids_of(names).items()]
 
 
 def primary(language: str) -> str:

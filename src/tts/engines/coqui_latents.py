@@ -7,7 +7,6 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 from utils.audio.pcm import Audio, Samples
 
 log = logging.getLogger(__name__)
-IN_MEMORY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +33,27 @@ def recording_hash(reference: Audio) -> str:
 
 
 class LatentCache:
-    """Latents by recording hash, for one model; in memory always, on disk when there is a folder for it."""
+    """Latents on disk by recording hash, for one model; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, model_hash: str) -> None:
         self._folder = folder
         self._model_hash = model_hash
-        self._recent: OrderedDict[str, Latents] = OrderedDict()
-
-    def path(self, recording: str) -> Path | None:
-        """Return the file of a recording; all its files, of any model, begin with the recording's hash."""
-        return self._folder / f"{recording}-{self._model_hash[:16]}.npz" if self._folder else None
 
     def get(self, recording: str) -> Latents | None:
         """Return the latents of a recording, None when they must be computed."""
-        found = self._recent.get(recording) or self._read(recording)
-        if found is not None:
-            self._remember(recording, found)
-        return found
+        path = self._path(recording)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                return Latents(stored["gpt"].astype(np.float32), stored["speaker"].astype(np.float32))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            log.warning("speaker latents on disk are damaged; computing them again")
+            return None
 
     def put(self, recording: str, latents: Latents) -> None:
         """Keep latents; a full or read-only disk costs the cache, not the request."""
-        self._remember(recording, latents)
-        if (path := self.path(recording)) is None:
+        if (path := self._path(recording)) is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,22 +61,9 @@ class LatentCache:
         except OSError as error:
             log.warning("speaker latents are not kept on disk: %s", error.strerror)
 
-    def _remember(self, recording: str, latents: Latents) -> None:
-        self._recent[recording] = latents
-        self._recent.move_to_end(recording)
-        while len(self._recent) > IN_MEMORY:
-            self._recent.popitem(last=False)
-
-    def _read(self, recording: str) -> Latents | None:
-        path = self.path(recording)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return Latents(stored["gpt"].astype(np.float32), stored["speaker"].astype(np.float32))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            log.warning("speaker latents on disk are damaged; computing them again")
-            return None
+    def _path(self, recording: str) -> Path | None:
+        """Return the file of a recording; all its files, of any model, begin with the recording's hash."""
+        return self._folder / f"{recording}-{self._model_hash[:16]}.npz" if self._folder else None
 
 
 def _write(path: Path, latents: Latents) -> None:

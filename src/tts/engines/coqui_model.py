@@ -115,7 +115,8 @@ def translated(doing: str, failure: type[VoiceStackError]) -> Iterator[None]:
 
 
 def _translate(error: Exception, doing: str, failure: type[VoiceStackError]) -> VoiceStackError:
-    torch = __import__("torch")
+    import torch
+
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

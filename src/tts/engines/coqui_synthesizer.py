@@ -30,10 +30,12 @@ class SynthesizerModel(CoquiModel):
     """A model of FAMILIES through the library's Synthesizer; a `vocoder` folder beside the checkpoint is used."""
 
     def __init__(self, folder: CoquiFolder, *, device: str, options: CoquiOptions) -> None:
+        import torch
+
         options.refuse_all_but()
         if device == "mps":
             raise NotSupported(f"{folder.family} models run on cpu or cuda")
-        self._torch: Any = __import__("torch")
+        self._torch = torch
         self._synthesizer = _load(folder, use_cuda=device != "cpu")
         self._model = self._synthesizer.tts_model
         self._length_scale = float(getattr(self._model, "length_scale", 0.0))
@@ -55,7 +57,7 @@ class SynthesizerModel(CoquiModel):
 
         self._refuse(options)
         if voice.type != "builtin" or (name := self._ids.get(voice.id)) is None:
-            raise VoiceNotFound(f"this model has no voice {voice.id!r}", param="voice")
+            raise VoiceNotFound("this model has no such voice", param="voice")
         language = self.language(options.language or voice.language)
         if not is_speakable(text):
             return
@@ -63,6 +65,8 @@ class SynthesizerModel(CoquiModel):
             self._model.length_scale = self._length_scale / options.speed
         if options.seed is not None:
             self._torch.manual_seed(options.seed)
+            # Griffin-Lim draws its phases from numpy.
+            np.random.seed(options.seed % 2**32)
         several = len(self.languages) > 1
         spoken = self._synthesizer.tts(
             text, speaker_name=name, language_name=language if several else None, split_sentences=False
@@ -80,7 +84,7 @@ class SynthesizerModel(CoquiModel):
         return next(self.speak("one", Voice(id=next(iter(self._ids)), name=""), SpeechOptions()))
 
 
-def _load(folder: CoquiFolder, *, use_cuda: bool) -> Any:  # noqa: ANN401 - an object of an untyped library
+def _load(folder: CoquiFolder, *, use_cuda: bool) -> Any:
     from TTS.config import load_config
     from TTS.utils.synthesizer import Synthesizer
 

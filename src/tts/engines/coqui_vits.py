@@ -18,8 +18,10 @@ class VitsModel(CoquiModel):
     """A loaded VITS checkpoint, with one speaker or many."""
 
     def __init__(self, folder: CoquiFolder, *, device: str, options: CoquiOptions) -> None:
+        import torch
+
         options.refuse_all_but("noise_scale", "duration_noise_scale")
-        self._torch: Any = __import__("torch")
+        self._torch = torch
         self._model = _load(folder).to(device)
         if options.noise_scale is not None:
             self._model.inference_noise_scale = options.noise_scale
@@ -41,7 +43,7 @@ class VitsModel(CoquiModel):
         if options.temperature is not None:
             raise UnsupportedParameter("VITS models have no temperature", param="temperature")
         if voice.type != "builtin" or (name := self._ids.get(voice.id)) is None:
-            raise VoiceNotFound(f"this model has no voice {voice.id!r}", param="voice")
+            raise VoiceNotFound("this model has no such voice", param="voice")
         language = self._language(options.language or voice.language)
         if not (is_speakable(text) and self._tokens(text, language)):
             return
@@ -81,7 +83,7 @@ class VitsModel(CoquiModel):
         return bool(set(tokenizer.text_to_ids(text, language=language)) - fillers)
 
 
-def localise(config: Any, folder: CoquiFolder) -> None:  # noqa: ANN401 - a configuration of an untyped library
+def localise(config: Any, folder: CoquiFolder) -> None:
     """Point the file names of a configuration into the model's folder and nowhere else."""
     for field in COMPANIONS:
         path = folder.companion(field)
@@ -96,7 +98,7 @@ def localise(config: Any, folder: CoquiFolder) -> None:  # noqa: ANN401 - a conf
         config.model_args["use_speaker_encoder_as_loss"] = False
 
 
-def _load(folder: CoquiFolder) -> Any:  # noqa: ANN401 - a module of an untyped library
+def _load(folder: CoquiFolder) -> Any:
     from TTS.config import load_config
     from TTS.tts.models.vits import Vits
 

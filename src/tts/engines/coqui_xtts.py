@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import InvalidAudio, InvalidRequest, TextTooLong, VoiceNotFound
-from tts.engines.coqui_files import CoquiFolder, ids_of
+from tts.engines.coqui_files import CoquiFolder, ids_of, primary
 from tts.engines.coqui_latents import LatentCache, Latents, recording_hash
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
 from tts.voice import SpeechOptions, Voice
@@ -39,14 +39,16 @@ class XttsModel(CoquiModel):
     can_clone = True
 
     def __init__(self, folder: CoquiFolder, *, device: str, options: CoquiOptions, cache: Path | None) -> None:
+        import torch
+
         options.refuse_all_but(*_SAMPLING, "stream_chunk_size")
-        self._torch: Any = __import__("torch")
+        self._torch = torch
         self._options = options
         self._model = _load(folder).to(device)
         self._config = self._model.config
         self._cache_folder = cache
         self._cache: LatentCache | None = None
-        self._cloned: dict[str, str] = {}
+        self._cloned: dict[str, Latents] = {}
         self.sample_rate = int(self._model.args.output_sample_rate)
         self.languages = _readable(folder.languages())
         manager = self._model.speaker_manager
@@ -59,13 +61,16 @@ class XttsModel(CoquiModel):
         return list(self._builtin)
 
     def clone(self, voice: Voice, reference: Audio) -> None:
-        """Compute the latents of a recording, or take them from the cache."""
+        """Take the latents of a recording from the cache, or compute them."""
+        if self._cache is None:
+            self._cache = LatentCache(self._cache_folder, self._conditioning_hash())
         recording = recording_hash(reference)
-        cache = self._latent_cache()
-        if cache.get(recording) is None:
-            cache.put(recording, self._compute(reference))
+        latents = self._cache.get(recording)
+        if latents is None:
+            latents = self._compute(reference)
+            self._cache.put(recording, latents)
             log.info("computed the speaker latents of voice %s", voice.id)
-        self._cloned[voice.id] = recording
+        self._cloned[voice.id] = latents
 
     def speak(self, text: str, voice: Voice, options: SpeechOptions) -> Generator[Samples, None, None]:
         """Yield chunks of about a second; the cross-fade between them is the library's."""
@@ -74,28 +79,29 @@ class XttsModel(CoquiModel):
         if not is_speakable(text):
             return
         self._seed(options.seed)
-        sampling = self._sampling(options.temperature)
+        sampling = self._sampling(options.temperature) | {"speed": options.speed}
+        chunk_size = self._options.stream_chunk_size or STREAM_CHUNK_SIZE
         for piece in self._pieces(text, language):
-            yield from self._stream(piece, language, latents, speed=options.speed, **sampling)
+            yield from self._stream(piece, language, latents, chunk_size, sampling)
 
     def try_out(self) -> Samples:
         """Return the first tokens of a word, in a built-in voice or in none that anybody has."""
         noise = np.random.default_rng(0).normal(scale=0.1, size=REFERENCE_RATE).astype(np.float32)
         latents = next(iter(self._builtin.values()), None) or self._compute(Audio(noise, REFERENCE_RATE))
         language = self.languages.get("en") or next(iter(self.languages.values()))
-        stream = self._stream("One.", language, latents, stream_chunk_size=4, **self._sampling(None))
+        stream = self._stream("One.", language, latents, 4, self._sampling(None))
         with contextlib.closing(stream):
             return next(stream)
 
     def _stream(
-        self, text: str, language: str, latents: Latents, *, stream_chunk_size: int | None = None, **how: float
+        self, text: str, language: str, latents: Latents, chunk_size: int, how: Mapping[str, float]
     ) -> Generator[Samples, None, None]:
         generator = self._model.inference_stream(
             text,
             language,
             self._torch.from_numpy(latents.gpt),
             self._torch.from_numpy(latents.speaker),
-            stream_chunk_size=stream_chunk_size or self._options.stream_chunk_size or STREAM_CHUNK_SIZE,
+            stream_chunk_size=chunk_size,
             enable_text_splitting=False,
             **how,
         )
@@ -126,7 +132,7 @@ class XttsModel(CoquiModel):
 
     def _pieces(self, text: str, language: str) -> Iterator[str]:
         """Cut at the library's character limit, and further where the text has more tokens than the model reads."""
-        limit = self._model.tokenizer.char_limits.get(language.split("-")[0], 250)
+        limit = self._model.tokenizer.char_limits.get(primary(language), 250)
         for piece in sentences.split(text, max_chars=limit):
             yield from self._halves(piece, language)
 
@@ -144,23 +150,23 @@ class XttsModel(CoquiModel):
     def _latents(self, voice: Voice) -> Latents:
         if voice.type == "builtin":
             if (name := self._ids.get(voice.id)) is None:
-                raise VoiceNotFound(f"this model has no voice {voice.id!r}", param="voice")
+                raise VoiceNotFound("this model has no such voice", param="voice")
             return self._builtin[name]
-        found = self._latent_cache().get(self._cloned.get(voice.id, ""))
-        if found is None:
+        if (latents := self._cloned.get(voice.id)) is None:
             raise InvalidRequest(f"voice {voice.id!r} was not prepared from its recording", param="voice")
-        return found
+        return latents
 
     def _compute(self, reference: Audio) -> Latents:
         """Do what the library's get_conditioning_latents does with a file.
 
         Its loader needs torchcodec and FFmpeg's shared libraries; the recording is decoded already.
         """
+        from torchaudio.functional import resample
+
         if reference.duration < SHORTEST_REFERENCE:
             raise InvalidAudio(f"a recording to clone must have at least {SHORTEST_REFERENCE} seconds", param="voice")
         if not (np.isfinite(reference.samples).all() and np.any(reference.samples)):
             raise InvalidAudio("a recording to clone must not be silent", param="voice")
-        resample = __import__("torchaudio").functional.resample
         config = self._config
         with self._torch.inference_mode():
             audio = self._torch.from_numpy(np.array(reference.samples, dtype=np.float32))[None]
@@ -174,11 +180,6 @@ class XttsModel(CoquiModel):
             )
             return _as_latents(gpt, speaker)
 
-    def _latent_cache(self) -> LatentCache:
-        if self._cache is None:
-            self._cache = LatentCache(self._cache_folder, self._conditioning_hash())
-        return self._cache
-
     def _conditioning_hash(self) -> str:
         config = self._config
         settings = (config.gpt_cond_len, config.gpt_cond_chunk_len, config.max_ref_len, config.sound_norm_refs)
@@ -190,7 +191,7 @@ class XttsModel(CoquiModel):
         return digest.hexdigest()
 
 
-def _as_latents(gpt: Any, speaker: Any) -> Latents:  # noqa: ANN401 - tensors of an untyped library
+def _as_latents(gpt: Any, speaker: Any) -> Latents:
     return Latents(gpt.detach().float().cpu().numpy(), speaker.detach().float().cpu().numpy())
 
 
@@ -203,14 +204,14 @@ def _readable(languages: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _load(folder: CoquiFolder) -> Any:  # noqa: ANN401 - a module of an untyped library
+def _load(folder: CoquiFolder) -> Any:
     from TTS.config import load_config
     from TTS.tts.models.xtts import Xtts
 
     class SafeXtts(Xtts):  # type: ignore[misc]
         """Xtts that never rewrites its checkpoint: the library converts an old one in place, changing its hash."""
 
-        def _load_checkpoint(self, model_path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
+        def _load_checkpoint(self, model_path: str | os.PathLike[str]) -> Any:
             return _read_checkpoint(Path(model_path))["model"]
 
     config = load_config(str(folder.config_path))
@@ -227,7 +228,7 @@ def _load(folder: CoquiFolder) -> Any:  # noqa: ANN401 - a module of an untyped 
     return model
 
 
-def _read_checkpoint(path: Path) -> Any:  # noqa: ANN401 - what torch.load returns
+def _read_checkpoint(path: Path) -> Any:
     """Read weights without running code: beside tensors only the configuration classes of the first XTTS are let in."""
     import torch
     from TTS.config.shared_configs import BaseDatasetConfig

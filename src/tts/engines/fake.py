@@ -1,21 +1,21 @@
-"""The fake engine: a tone per word instead of a voice, in no time, with knobs for everything that can go wrong.
+"""An engine without a model: a tone per word, the same one for the same words. For tests and trying out.
 
-It needs no library and no model. Besides its options, a text may say `fake:crash`, `fake:segfault`, `fake:hang`,
-`fake:out_of_memory`, `fake:error` or `fake:delay=0.5`, which happens when the piece with that word is spoken.
+It fails as its options say, or as the text says when the piece with that word is spoken: `fake:crash`, `fake:hang` and
+so on, and `fake:delay=0.5` to wait.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
-import signal
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -26,12 +26,13 @@ from tts.engine import TtsEngine
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
+Failure = Literal["crash", "segfault", "hang", "out_of_memory", "leak", "garbage", "error"]
+CRASH_STATUS = 70
 CHARACTER_SECONDS = 0.06
 GAP_SECONDS = 0.05
 LOUDNESS = 0.3
 _FADE_SECONDS = 0.005
-_MIB = 1 << 20
-_MARKER = re.compile(r"fake:(crash|segfault|hang|out_of_memory|error|delay=\d+(?:\.\d+)?)")
+_MARKER = re.compile(rf"fake:({'|'.join(get_args(Failure))}|delay=\d+(?:\.\d+)?)")
 _VOICES = (
     Voice(id="fake_anna", name="fake_anna", language="en-US", gender="female"),
     Voice(id="fake_ben", name="fake_ben", language="en-GB", gender="male"),
@@ -41,18 +42,21 @@ _VOICES = (
 
 
 class FakeTtsOptions(EngineOptions):
-    """What goes wrong: `delay` seconds before each piece, `fail` at each piece, `leak` MiB kept at each piece."""
+    """Options of the fake engine."""
 
-    sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
-    delay: float = Field(default=0.0, ge=0)
-    load_delay: float = Field(default=0.0, ge=0)
-    fail: Literal["crash", "segfault", "hang", "out_of_memory", "error"] | None = None
-    fail_load: Literal["crash", "segfault", "hang", "out_of_memory", "error"] | None = None
-    leak: int = Field(default=0, ge=0)
+    sample_rate: int = Field(default=24_000, ge=8_000, le=48_000, description="Rate of its tones in Hz.")
+    delay: float = Field(default=0.0, ge=0, description="Seconds it takes per piece.")
+    load_delay: float = Field(default=0.0, ge=0, description="Seconds it takes to load.")
+    load_fails: bool = Field(default=False, description="Whether loading ends with an error.")
+    fail: Failure | None = Field(default=None, description="How every piece ends.")
+    leak_mb: int = Field(default=16, ge=0, description="Megabytes that `leak` keeps per piece.")
 
 
 class FakeTtsEngine(TtsEngine):
-    """Says each word as a tone that depends on the word, the voice and every option; longer words take longer."""
+    """Deterministic, supports every option, and takes a millisecond unless told otherwise.
+
+    The tone depends on the word, the voice and every option; longer words take longer.
+    """
 
     Options: ClassVar[type[EngineOptions]] = FakeTtsOptions
     options: FakeTtsOptions
@@ -65,7 +69,7 @@ class FakeTtsEngine(TtsEngine):
         super().__init__(context)
         self.sample_rate = self.options.sample_rate
         self._references: dict[str, str] = {}
-        self._leaked: list[bytes] = []
+        self._leaked: list[bytearray] = []
 
     @classmethod
     def list_voices(cls, model: Path) -> Sequence[Voice]:
@@ -78,23 +82,20 @@ class FakeTtsEngine(TtsEngine):
         return _VOICES
 
     def load(self) -> None:
-        """Wait and fail as the options say."""
-        time.sleep(self.options.load_delay)
-        if self.options.fail_load == "error":
+        """Wait `load_delay` seconds, or fail if the options say so."""
+        threading.Event().wait(self.options.load_delay)
+        if self.options.load_fails:
             raise ConfigurationError("the fake engine was told not to load")
-        if self.options.fail_load:
-            _FAILURES[self.options.fail_load]()
 
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Yield one chunk per word. Raises VoiceNotFound, and whatever the options or the text ask for."""
         key = (self._key(voice), options.language, options.seed, options.temperature, options.instructions)
         time.sleep(self.options.delay)
-        self._leaked.append(bytes(os.urandom(1)) * (self.options.leak * _MIB))
         if self.options.fail:
-            _FAILURES[self.options.fail]()
+            self._act(self.options.fail)
         for word in text.split():
             if marker := _MARKER.search(word):
-                _act(marker[1])
+                self._act(marker[1])
             yield Audio(self._tone(word, f"{word} {key}", options.speed), self.sample_rate)
 
     def clone(self, voice: Voice, reference: Audio) -> None:
@@ -104,7 +105,7 @@ class FakeTtsEngine(TtsEngine):
 
     def _key(self, voice: Voice) -> str:
         found = self._references.get(voice.id) if voice.type == "cloned" else voice.id
-        if found is None or (voice.type == "builtin" and voice not in _VOICES):
+        if found is None or (voice.type == "builtin" and voice.id not in {each.id for each in _VOICES}):
             raise VoiceNotFound("the fake engine has no such voice", param="voice")
         return found
 
@@ -117,39 +118,31 @@ class FakeTtsEngine(TtsEngine):
         gap = np.zeros(round(GAP_SECONDS / speed * self.sample_rate))
         return np.concatenate([tone, gap]).astype(np.float32)
 
+    def _act(self, marker: str) -> None:
+        name, _, seconds = marker.partition("=")
+        if name == "delay":
+            time.sleep(float(seconds))
+        else:
+            getattr(self, f"_{name}")()
 
-def _act(marker: str) -> None:
-    name, _, seconds = marker.partition("=")
-    if name == "delay":
-        time.sleep(float(seconds))
-    else:
-        _FAILURES[name]()
+    def _crash(self) -> None:
+        os._exit(CRASH_STATUS)
 
+    def _segfault(self) -> None:
+        ctypes.string_at(0)
 
-def _crash() -> None:
-    os._exit(70)
+    def _hang(self) -> None:
+        threading.Event().wait()
 
+    def _out_of_memory(self) -> None:
+        raise MemoryError("pretended")
 
-def _segfault() -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    def _leak(self) -> None:
+        self._leaked.append(bytearray(b"\1") * (self.options.leak_mb << 20))
 
+    def _garbage(self) -> None:
+        for descriptor in (1, 2):
+            os.write(descriptor, b"\x00\xff\xfe{]\r\n" * 64)
 
-def _hang() -> None:
-    threading.Event().wait()
-
-
-def _run_out_of_memory() -> None:
-    raise MemoryError
-
-
-def _break() -> None:
-    raise RuntimeError("the fake engine was told to break")
-
-
-_FAILURES: Mapping[str, Callable[[], None]] = {
-    "crash": _crash,
-    "segfault": _segfault,
-    "hang": _hang,
-    "out_of_memory": _run_out_of_memory,
-    "error": _break,
-}
+    def _error(self) -> None:
+        raise RuntimeError("the fake engine was told to fail")

@@ -54,10 +54,10 @@ _KANJI = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 class KokoroOptions(EngineOptions):
-    """Pauses in seconds after a piece that ends a sentence, or a clause."""
+    """Options of the Kokoro engine."""
 
-    sentence_pause: float = Field(default=0.25, ge=0, le=5)
-    clause_pause: float = Field(default=0.1, ge=0, le=5)
+    sentence_pause: float = Field(default=0.25, ge=0, le=5, description="Seconds of silence after a sentence.")
+    clause_pause: float = Field(default=0.1, ge=0, le=5, description="Seconds of silence where a sentence is cut.")
 
 
 class KokoroEngine(TtsEngine):
@@ -87,8 +87,8 @@ class KokoroEngine(TtsEngine):
 
     def load(self) -> None:
         """Load model and phonemizer and speak a word; ConfigurationError when something is missing or broken."""
-        from kokoro_onnx import Kokoro  # noqa: PLC0415
-        from kokoro_onnx.chunker import split_phonemes  # noqa: PLC0415
+        from kokoro_onnx import Kokoro
+        from kokoro_onnx.chunker import split_phonemes
 
         if self.context.model is None:
             raise ConfigurationError("the kokoro engine needs a model folder")
@@ -109,8 +109,8 @@ class KokoroEngine(TtsEngine):
         """Forget the weights, and remove the copies of espeak-ng that its wrapper keeps in the temporary folder."""
         if self._kokoro is None:
             return
-        from phonemizer.backend.espeak.wrapper import EspeakWrapper  # noqa: PLC0415
-        from phonemizer.phonemize import clear_backends_cache  # noqa: PLC0415
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+        from phonemizer.phonemize import clear_backends_cache
 
         self._kokoro = None
         clear_backends_cache()

@@ -39,7 +39,7 @@ class OnnxSession:
 
 def open_session(path: Path, context: EngineContext) -> OnnxSession:
     """Return a session on the context's device; ConfigurationError when the file or the device cannot be used."""
-    import onnxruntime  # noqa: PLC0415 - imported by load() only
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = context.threads or _cores()

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class PiperOptions(EngineOptions):
-    """How much the voice varies: `noise_scale` its sound, `noise_w_scale` its rhythm; unset keeps the model's."""
+    """Options of the Piper engine; unset keeps the model's own."""
 
-    noise_scale: float | None = Field(default=None, ge=0, le=2)
-    noise_w_scale: float | None = Field(default=None, ge=0, le=2)
+    noise_scale: float | None = Field(default=None, ge=0, le=2, description="How much the sound varies.")
+    noise_w_scale: float | None = Field(default=None, ge=0, le=2, description="How much the rhythm varies.")
 
 
 class PiperEngine(TtsEngine):
@@ -59,8 +59,8 @@ class PiperEngine(TtsEngine):
 
     def load(self) -> None:
         """Load the model and speak a few numbers; ConfigurationError when something is missing or broken."""
-        from piper import PiperVoice  # noqa: PLC0415
-        from piper.config import PiperConfig  # noqa: PLC0415
+        from piper import PiperVoice
+        from piper.config import PiperConfig
 
         path = _config_file(self.context.model) if self.context.model else None
         if path is None:
@@ -102,7 +102,7 @@ class PiperEngine(TtsEngine):
             yield Audio(samples, self.sample_rate)
 
     def _config(self, voice: Voice, speed: float) -> Any:
-        from piper.config import SynthesisConfig  # noqa: PLC0415 - loaded by now
+        from piper.config import SynthesisConfig
 
         if voice.id not in self._speakers:
             raise VoiceNotFound("this model has no such voice", param="voice")

@@ -10,66 +10,31 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import resource
-import signal
-from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import ffmpeg
+import numpy as np
 
 from utils.audio import sniff, wav
-from utils.audio.ffmpeg import READ_BYTES, kill, start
-from utils.audio.pcm import PcmFile
+from utils.audio.ffmpeg import QUIET, READ_BYTES, kill, start
+from utils.audio.ffmpeg_log import SAMPLE_BYTES, FfmpegLog, check_end
+from utils.audio.media import DecoderKilled, Limits, MediaError, Reason
+from utils.audio.pcm import INT16_SCALE, PcmFile
 
-Reason = Literal["empty", "unsupported", "no_audio", "undecodable", "too_long", "timeout", "no_space"]
-MESSAGES: dict[Reason, str] = {
-    "empty": "The file is empty.",
-    "unsupported": "The file is not in an audio or video format that is supported here.",
-    "no_audio": "The file has no such audio stream.",
-    "undecodable": "The audio could not be decoded; the file is damaged or incomplete.",
-    "too_long": "The audio is too long.",
-    "timeout": "Decoding the audio took too long.",
-    "no_space": "There is no space left to decode the audio.",
-}
+__all__ = ["CONTAINERS", "DecoderKilled", "Limits", "MediaError", "decode", "to_pcm"]
+
 # Demuxers by ffmpeg's names. None of them opens a second file: no hls, dash, concat, sdp, rtsp, image2.
 CONTAINERS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,aac,aiff,amr,caf,mpegts,avi,mpeg,asf,flv,au"
 _MAX_STREAMS = 32
 _MAX_FILES = 32
-_SAMPLE_BYTES = 2
 _SLACK_BYTES = 1 << 20
-_ENDED_BY_SIGNAL = 255  # ffmpeg caught a signal and left in order
-_STREAM_LINE = re.compile(rb"\s+Stream #0:\d+.*?: Audio: .*?, (\d+) Hz, ([^,]+)")
-_LINE_BYTES, _KEPT_LINES = 500, 40
-
-
-class MediaError(Exception):
-    """The file cannot be used. `reason` says why, the text is for the client and names no path."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(MESSAGES[reason])
-        self.reason: Reason = reason
-
-
-class DecoderKilled(Exception):
-    """The child was ended from outside or could not be started; nothing is known about the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one file may cost: decoded seconds, wall and CPU seconds, bytes of address space; and what it may hold."""
-
-    max_seconds: float = 14_400
-    timeout: float = 600
-    cpu_seconds: int = 600
-    memory_bytes: int = 1 << 30
-    max_channels: int = wav.MAX_CHANNELS
-    min_rate: int = wav.MIN_RATE
-    max_rate: int = wav.MAX_RATE
+_STEREO = 2
+_SILENCE = 2 / INT16_SCALE
+_SILENCE_SECONDS = 30
 
 
 async def to_pcm(source: Path, target: Path, *, limits: Limits, audio_track: int | None = None) -> PcmFile:
@@ -78,16 +43,15 @@ async def to_pcm(source: Path, target: Path, *, limits: Limits, audio_track: int
     A child ended from outside is started once more. Raises what `decode` raises.
     """
     pcm = None if audio_track else await asyncio.to_thread(wav.probe, source)
-    if pcm is None:
-        try:
-            return await decode(source, target, limits=limits, audio_track=audio_track)
-        except DecoderKilled:
-            return await decode(source, target, limits=limits, audio_track=audio_track)
-    if not pcm.frames:
+    if pcm and not pcm.frames:
         raise MediaError("empty")
-    if pcm.duration > limits.max_seconds:
+    if pcm and pcm.duration > limits.max_seconds:
         raise MediaError("too_long")
-    return pcm
+    if pcm and not (pcm.channels == _STEREO and await asyncio.to_thread(_is_silent, pcm)):
+        return pcm
+    with suppress(DecoderKilled):
+        return await decode(source, target, limits=limits, audio_track=audio_track)
+    return await decode(source, target, limits=limits, audio_track=audio_track)
 
 
 async def decode(
@@ -95,23 +59,68 @@ async def decode(
 ) -> PcmFile:
     """Decode one audio track of `source` (the first, unless `audio_track` counts from 0) to mono PCM in `target`.
 
-    The channels are mixed down. On an error, and when cancelled, the child is gone and `target` is removed.
+    The channels are mixed down; a stereo track whose channels cancel each other out gives its left one.
+    On an error, and when cancelled, the child is gone and `target` is removed.
     Raises MediaError, DecoderKilled, and FfmpegMissing of utils.audio.ffmpeg.
     """
     if reason := await asyncio.to_thread(_refusal, source):
         raise MediaError(reason)
-    track = audio_track or 0
-    cap = int(limits.max_seconds * sample_rate) * _SAMPLE_BYTES
-    # A second more than allowed, so that what is too long can be told from what just fits.
-    command = _command(source, track=track, sample_rate=sample_rate, stop_bytes=cap + sample_rate * _SAMPLE_BYTES)
     async with _created(target) as output:
-        log = _Log(track, limits)
-        status = await _run(command, output, cap=cap, limits=limits, log=log)
-        size = os.fstat(output).st_size
+        job = _Job(source, target, output, audio_track or 0, sample_rate, limits)
+        pcm, channels = await job.run()
+        if channels == _STEREO and await asyncio.to_thread(_is_silent, pcm):
+            pcm, _ = await job.run(left_only=True)
+        return pcm
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: Path
+    target: Path
+    output: int
+    track: int
+    sample_rate: int
+    limits: Limits
+
+    async def run(self, *, left_only: bool = False) -> tuple[PcmFile, int]:
+        """Decode once; return what is in `target` now and how many channels the track has."""
+        if left_only:
+            os.ftruncate(self.output, 0)
+            os.lseek(self.output, 0, os.SEEK_SET)
+        cap = int(self.limits.max_seconds * self.sample_rate) * SAMPLE_BYTES
+        log = FfmpegLog(self.track, self.limits)
+        status = await _run(self._command(cap, left_only=left_only), self.output, cap=cap, limits=self.limits, log=log)
+        size = os.fstat(self.output).st_size
         if size > cap:
             raise MediaError("too_long")
-        _check(status, size, log)
-        return PcmFile(target, size // _SAMPLE_BYTES, sample_rate)
+        check_end(status, size, log)
+        return PcmFile(self.target, size // SAMPLE_BYTES, self.sample_rate), log.channels
+
+    def _command(self, cap: int, *, left_only: bool) -> list[str]:
+        media = ffmpeg.input(
+            f"file:{self.source.absolute()}",
+            threads=1,
+            protocol_whitelist="file,pipe",
+            format_whitelist=CONTAINERS,
+            max_streams=_MAX_STREAMS,
+        )[f"a:{self.track}"]
+        if left_only:
+            media = media.filter("channelmap", "0", "mono")
+        output = ffmpeg.output(
+            media,
+            "pipe:1",
+            format="s16le",
+            acodec="pcm_s16le",
+            ac=1,
+            ar=self.sample_rate,
+            threads=1,  # filters too: on a big machine a thread per core would not fit into memory_bytes
+            # A second more than allowed, so that what is too long can be told from what just fits. -fs and not -t:
+            # a jump in the timestamps is no audio, and -t would take it for some.
+            fs=cap + self.sample_rate * SAMPLE_BYTES,
+        )
+        # At "info" ffmpeg prints rate and channels before it decodes.
+        command: list[str] = output.global_args("-nostdin", *QUIET, "-v", "info").get_args()
+        return command
 
 
 def _refusal(source: Path) -> Reason | None:
@@ -119,28 +128,16 @@ def _refusal(source: Path) -> Reason | None:
         return sniff.refusal(file.read(sniff.HEAD_BYTES))
 
 
-def _command(source: Path, *, track: int, sample_rate: int, stop_bytes: int) -> list[str]:
-    media = ffmpeg.input(
-        f"file:{source.absolute()}",
-        threads=1,
-        protocol_whitelist="file,pipe",
-        format_whitelist=CONTAINERS,
-        max_streams=_MAX_STREAMS,
-    )
-    # -fs and not -t: a jump in the timestamps is no audio, and -t would take it for some.
-    output = ffmpeg.output(
-        media[f"a:{track}"], "pipe:1", format="s16le", acodec="pcm_s16le", ac=1, ar=sample_rate, fs=stop_bytes
-    )
-    # At "info" ffmpeg prints rate and channels before it decodes.
-    command: list[str] = output.global_args("-nostdin", "-hide_banner", "-nostats", "-v", "info").get_args()
-    return command
+def _is_silent(pcm: PcmFile) -> bool:
+    step = _SILENCE_SECONDS * pcm.sample_rate
+    return all(np.abs(pcm.read(at, at + step)).max() <= _SILENCE for at in range(0, pcm.frames, step))
 
 
 @asynccontextmanager
 async def _created(target: Path) -> AsyncIterator[int]:
     """Give a descriptor to write `target` through; on an error the file is removed."""
-    try:
-        output = await asyncio.to_thread(os.open, target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:  # not in a thread: cancelled there, nobody would close it
+        output = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _translated(error) from error
     try:
@@ -158,7 +155,7 @@ def _translated(error: OSError) -> Exception:
     return error
 
 
-async def _run(command: list[str], output: int, *, cap: int, limits: Limits, log: _Log) -> int:
+async def _run(command: list[str], output: int, *, cap: int, limits: Limits, log: FfmpegLog) -> int:
     """Run ffmpeg to its end and return its status; whatever happens, it has ended when this returns."""
     rlimits = {
         resource.RLIMIT_AS: limits.memory_bytes,
@@ -180,57 +177,3 @@ async def _run(command: list[str], output: int, *, cap: int, limits: Limits, log
         raise MediaError("timeout") from None
     finally:
         await kill(process)
-
-
-class _Log:
-    """What ffmpeg says: looked through for the chosen track's shape, and the last lines kept. Bounded in memory."""
-
-    def __init__(self, track: int, limits: Limits) -> None:
-        self._tracks_to_pass = track
-        self._limits = limits
-        self._partial = b""
-        self._lines: deque[bytes] = deque(maxlen=_KEPT_LINES)
-
-    def feed(self, data: bytes) -> None:
-        """Take more output; raises MediaError as soon as the track turns out to be out of bounds."""
-        *lines, rest = (self._partial + data).split(b"\n")
-        self._partial = rest[:_LINE_BYTES]
-        for line in lines:
-            self._lines.append(line[:_LINE_BYTES])
-            if found := _STREAM_LINE.match(line[:_LINE_BYTES]):
-                self._check(int(found[1]), found[2].decode(errors="replace"))
-
-    def _check(self, rate: int, layout: str) -> None:
-        limits = self._limits
-        fits = limits.min_rate <= rate <= limits.max_rate and _channels(layout) <= limits.max_channels
-        if self._tracks_to_pass == 0 and not fits:
-            raise MediaError("unsupported")
-        self._tracks_to_pass -= 1
-
-    def says(self, *phrases: str) -> bool:
-        """Return whether one of the last lines holds one of `phrases`."""
-        return any(phrase.encode() in line for line in (*self._lines, self._partial) for phrase in phrases)
-
-
-def _channels(layout: str) -> int:
-    """Return how many channels ffmpeg's "stereo", "5.1(side)", "7.1.4" or "12 channels" are; 2 for a plain word."""
-    numbers = layout.strip().split("(")[0].split(" ")[0].split(".")
-    return sum(map(int, numbers)) if all(number.isdigit() for number in numbers) else 2
-
-
-def _check(status: int, size: int, log: _Log) -> None:
-    """Raise what the end of the child means; a status of 0 alone does not mean that there is audio."""
-    if status == -signal.SIGKILL:
-        raise DecoderKilled("the decoder was killed")
-    if status == -signal.SIGXCPU or (status == _ENDED_BY_SIGNAL and log.says(f"received signal {signal.SIGXCPU:d}")):
-        raise MediaError("timeout")
-    if status == _ENDED_BY_SIGNAL:
-        raise DecoderKilled("the decoder was told to end")
-    if status in {256 - errno.ENOSPC, 256 - errno.EDQUOT} or (status and log.says("No space left on device")):
-        raise MediaError("no_space")
-    if log.says("Format not on whitelist"):
-        raise MediaError("unsupported")
-    if log.says("matches no streams", "does not contain any stream"):
-        raise MediaError("no_audio")
-    if status or size < _SAMPLE_BYTES:
-        raise MediaError("undecodable")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import ffmpeg
 
 from utils.audio import wav
-from utils.audio.ffmpeg import READ_BYTES, kill, start
+from utils.audio.ffmpeg import QUIET, READ_BYTES, kill, start
 
 SAMPLE_BYTES = 2
 _QUEUE_CHUNKS = 8
@@ -50,7 +50,7 @@ _MP3: _Options = {
 # Short pages (microseconds), because a page is sent only when it is full.
 _OPUS: _Options = {"acodec": "libopus", "audio_bitrate": "64k", "ar": 48_000, "page_duration": 60_000}
 _AAC: _Options = {"acodec": "aac", "audio_bitrate": "96k"}
-_FLAC: _Options = {"acodec": "flac"}
+_FLAC: _Options = {"acodec": "flac", "metadata_header_padding": 0}
 FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
     {
         found.name: found
@@ -248,8 +248,9 @@ def _command(audio_format: AudioFormat, sample_rate: int, tempo: float, out_fram
         "flags:a": "+bitexact",
         "map_metadata": -1,
         "flush_packets": 1,
+        "threads": 1,
         **audio_format.options,
     }
     output = ffmpeg.output(samples, "pipe:1", **options)
-    command: list[str] = output.global_args("-hide_banner", "-nostats", "-v", "error").get_args()
+    command: list[str] = output.global_args(*QUIET, "-v", "error").get_args()
     return command

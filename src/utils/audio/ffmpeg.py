@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 READ_BYTES = 1 << 16
+QUIET = ("-hide_banner", "-nostats", "-filter_complex_threads", "1")
 
 
 class FfmpegMissing(Exception):

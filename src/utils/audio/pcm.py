@@ -30,7 +30,8 @@ class Audio:
     def to_s16(self) -> bytes:
         """Return little-endian signed 16-bit PCM; values outside [-1, 1] are clipped."""
         clipped = np.clip(self.samples, -1.0, 1.0)
-        return np.rint(clipped * 32767.0).astype("<i2").tobytes()
+        data: bytes = np.rint(clipped * 32767.0).astype("<i2").tobytes()
+        return data
 
 
 @dataclass(frozen=True, slots=True)

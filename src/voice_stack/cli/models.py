@@ -143,6 +143,9 @@ def _one_line() -> Iterator[None]:
     except VoiceStackError as error:
         typer.echo(f"voice-stack: {error.message}", err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"voice-stack: {error}", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("voice-stack: stopped; the next pull goes on with what is here", err=True)
         raise typer.Exit(1) from None

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from utils.text.wer import word_error_rate
 
-TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
+TEXT = "Good morning. The kettle is on, and the tea will be ready in a few minutes."
 MAX_WER = 0.1
 
 

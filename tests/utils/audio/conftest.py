@@ -1,6 +1,5 @@
 """Making media with ffmpeg, and looking at the children of this process."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - tests look at files and wait for other processes
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC240 - tests look at files and wait for other processes
 from __future__ import annotations
 
 import asyncio
@@ -141,6 +140,25 @@ async def test_not_a_number_comes_out_finite(tmp_path: Path, target: Path) -> No
     assert pcm.frames == 32_000
     assert np.isfinite(pcm.read()).all()
     assert np.abs(pcm.read(10_000)).max() > 0.5
+
+
+@pytest.mark.parametrize("options", [["-c:a", "pcm_s16le"], ["-c:a", "pcm_s24le"]], ids=["in-place", "decoded"])
+async def test_channels_that_cancel_each_other_out_give_the_left_one(
+    make_tone: Make, target: Path, options: list[str]
+) -> None:
+    source = make_tone("in.wav", 2.0, "-af", "pan=stereo|c0=c0|c1=-1*c0", *options)
+    pcm = await to_pcm(source, target, limits=LIMITS)
+    assert pcm.duration == pytest.approx(2.0, abs=0.01)
+    assert np.abs(pcm.read()).max() > 0.1
+    assert peak_hz(pcm) == pytest.approx(440, abs=2)
+
+
+async def test_stereo_silence_is_silence(run_ffmpeg: Run, tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "in.flac"
+    run_ffmpeg("-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo", "-t", "3", source)
+    pcm = await decode(source, target, limits=LIMITS)
+    assert pcm.frames == 48_000
+    assert not pcm.read().any()
 
 
 async def test_silence_of_a_gap_in_the_timestamps_is_not_invented(

@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110, ASYNC240 - tests look at files and wait for other processes
 """What a decoder may cost, and what is left when it is ended."""
 
 from __future__ import annotations

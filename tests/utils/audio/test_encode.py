@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -144,10 +145,7 @@ async def test_aac_is_adts_from_the_first_byte() -> None:
 async def test_same_samples_give_the_same_bytes_however_they_are_cut(name: str) -> None:
     whole = tone(1.3)
     one, other = await encode(name, whole), await encode(name, whole[:2], b"", whole[2:30_000], whole[30_000:])
-    if name in {"opus", "ogg"}:  # ffmpeg draws the serial number of the stream, and the checksums follow it
-        assert len(one) == len(other)
-    else:
-        assert one == other
+    assert one == other
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -286,8 +284,7 @@ async def test_death_of_the_child_is_an_error_for_both_sides(name: str, first_ch
         async for _ in encoder.chunks():
             pass
     with pytest.raises(EncoderError):
-        for _ in range(100):
-            await encoder.write(tone(1.0))
+        await encoder.write(tone(60.0))
     await encoder.close()
 
 
@@ -346,10 +343,8 @@ async def test_cancelling_the_start_leaves_no_child(children: Children) -> None:
         task = asyncio.create_task(Encoder.open(FORMATS["mp3"], sample_rate=RATE))
         await asyncio.sleep(delay)
         task.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await (await task).close()
-        except asyncio.CancelledError:
-            pass
         assert children() == []
 
 

@@ -1,0 +1,173 @@
+"""The ASR engine inside its worker process: files become pieces, pieces become segments, segments become events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from asr.engine import AsrEngine
+from asr.engine_factory import registry
+from asr.pieces import Piece, pieces
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions
+from core import devices
+from core.engines import EngineContext
+from core.errors import ConfigurationError, InternalError
+from core.worker import Event, WorkerHandler
+from utils import memory
+from utils.audio import vad
+from utils.audio.pcm import PcmFile
+
+log = logging.getLogger(__name__)
+_TRIM_SECONDS = 60.0
+_FRAMES_PER_SECOND = 100
+
+
+class _Params(BaseModel):
+    """What a call is given: the decoded audio and, to transcribe, how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pcm: PcmFile
+    options: TranscribeOptions = TranscribeOptions()
+
+
+class AsrWorker(WorkerHandler):
+    """Owns one engine.
+
+    `transcribe` yields `info` {language, language_probability, duration} once, `segment` (Segment) in order with
+    ids from 0, and `progress` {seconds}. `detect_language` yields one `language` (LanguageGuess).
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self._engine: AsrEngine | None = None
+
+    def load(self) -> dict[str, Any]:
+        """Make and load the engine of the configuration; ConfigurationError says what is wrong with it."""
+        engine = self._make()
+        engine.load()
+        self._engine = engine
+        memory.trim()
+        return {
+            "engine": self.config["engine"],
+            "model": self.config["model_id"],
+            "device": engine.context.device,
+            "compute_type": getattr(engine, "compute_type", engine.context.compute_type),
+            "languages": list(engine.languages),
+        }
+
+    def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+        """Do `transcribe` or `detect_language` with params {pcm, options} (plain JSON); `body` is not used."""
+        del body
+        methods: dict[str, Callable[[AsrEngine, _Params], Iterator[Event]]] = {
+            "transcribe": _transcribe,
+            "detect_language": _detect_language,
+        }
+        if method not in methods or self._engine is None:
+            raise InternalError(f"the ASR worker cannot {method}")
+        yield from methods[method](self._engine, _Params.model_validate_json(orjson.dumps(params), strict=True))
+
+    def close(self) -> None:
+        """Close the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _make(self) -> AsrEngine:
+        config = self.config
+        found = registry().get(config["engine"])
+        wanted, index = str(config["device"]), int(config["device_index"])
+        choice = devices.choose(wanted, devices.usable(found.runtime), index=index)
+        log.info("%s runs on %s (%s)", config["engine"], choice.device, choice.reason)
+        try:
+            return found(
+                EngineContext(
+                    model=Path(config["model"]) if config["model"] else None,
+                    model_id=config["model_id"],
+                    device=choice.device,
+                    device_index=index,
+                    compute_type=config["compute_type"],
+                    threads=config["threads"],
+                    workers=config["workers"],
+                    cache=Path(config["cache"]) if config["cache"] else None,
+                    options=config["engine_options"],
+                )
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"option {name!r} of engine {config['engine']}: {first['msg']}") from error
+
+
+def _pieces(engine: AsrEngine, pcm: PcmFile) -> Iterator[Piece]:
+    return pieces(pcm, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+
+
+def _transcribe(engine: AsrEngine, params: _Params) -> Iterator[Event]:
+    pcm, options = params.pcm, params.options
+    info: Event | None = None
+    count = 0
+    for piece in _pieces(engine, pcm):
+        found = engine.transcribe(piece.audio, options)
+        if info is None and found.language is not None:
+            info = _info(LanguageGuess(found.language, found.language_probability), pcm)
+            yield info
+            options = replace(options, language=found.language)
+        with _closing(found.segments) as segments:
+            for segment in segments:
+                yield Event("segment", _shifted(segment, count, piece.offset))
+                count += 1
+                if piece.audio.duration < pcm.duration:
+                    yield _progress(piece.offset + segment.end)
+        yield _progress(piece.offset + piece.audio.duration)
+        del piece, found  # 60 MB that must not be there still when the next piece is read
+    if info is None:
+        yield _info(LanguageGuess(options.language, 1.0 if options.language else 0.0), pcm)
+    if pcm.duration > _TRIM_SECONDS:
+        memory.trim()
+
+
+def _detect_language(engine: AsrEngine, params: _Params) -> Iterator[Event]:
+    for piece in _pieces(engine, params.pcm):
+        guess = engine.detect_language(piece.audio)
+        if guess.language is not None:
+            yield Event("language", guess)
+            return
+    yield Event("language", LanguageGuess(None))
+
+
+@contextmanager
+def _closing(segments: Iterator[Segment]) -> Iterator[Iterator[Segment]]:
+    """Close the engine's generator at once, and not when it is collected: that is what ends its work."""
+    try:
+        yield segments
+    finally:
+        close = getattr(segments, "close", None)
+        if close is not None:
+            close()
+
+
+def _info(guess: LanguageGuess, pcm: PcmFile) -> Event:
+    data = {"language": guess.language, "language_probability": guess.probability, "duration": pcm.duration}
+    return Event("info", data)
+
+
+def _progress(seconds: float) -> Event:
+    return Event("progress", {"seconds": seconds})
+
+
+def _shifted(segment: Segment, number: int, offset: float) -> Segment:
+    words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in segment.words)
+    return replace(
+        segment,
+        id=number,
+        seek=segment.seek + round(offset * _FRAMES_PER_SECOND),
+        start=segment.start + offset,
+        end=segment.end + offset,
+        words=words,
+    )

@@ -1,0 +1,160 @@
+"""What every TTS engine must do, asserted the same way over each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.engines import EngineContext
+from core.errors import UnsupportedParameter, VoiceNotFound
+from tts import engine_factory
+from tts.engine import TtsEngine
+from tts.voice import SpeechOptions, Voice
+
+SENTENCE = "The quick brown fox jumps over the lazy dog."
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    model: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    exact: bool = True
+    """Whether the same input gives the same samples; else only the same length."""
+    unsupported: tuple[dict[str, Any], ...] = ()
+
+
+NOTHING_EXTRA = ({"seed": 1}, {"temperature": 0.5}, {"instructions": "whisper"}, {"language": "xx"})
+CASES = [
+    pytest.param(Case("fake"), id="fake"),
+    pytest.param(Case("kokoro", "kokoro-82m-int8", unsupported=NOTHING_EXTRA), id="kokoro", marks=pytest.mark.e2e),
+    pytest.param(
+        # Piper's rhythm is random; without that its lengths, though not its samples, are the same every time.
+        Case("piper", "piper-en_US-joe-medium", {"noise_w_scale": 0.0}, exact=False, unsupported=NOTHING_EXTRA),
+        id="piper",
+        marks=[pytest.mark.e2e, pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")],
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def make(case: Case, model_dir: Callable[[str], Path]) -> Callable[[], TtsEngine]:
+    """A function that makes an engine of the case, not loaded."""
+    folder = model_dir(case.model) if case.model else None
+    context = EngineContext(model=folder, model_id=case.model or "", threads=2, options=case.options)
+    return lambda: engine_factory.registry().get(case.name)(context)
+
+
+@pytest.fixture(scope="module")
+def engine(make: Callable[[], TtsEngine]) -> Iterator[TtsEngine]:
+    loaded = make()
+    loaded.load()
+    yield loaded
+    loaded.close()
+
+
+def speak(engine: TtsEngine, text: str, **options: Any) -> np.ndarray:
+    chunks = list(engine.synthesize(text, engine.voices()[0], SpeechOptions(**options)))
+    return np.concatenate([chunk.samples for chunk in chunks] or [np.zeros(0, np.float32)])
+
+
+def test_chunks_are_audible_float32_at_the_sample_rate(engine: TtsEngine) -> None:
+    chunks = list(engine.synthesize(SENTENCE, engine.voices()[0], SpeechOptions()))
+    assert chunks
+    for chunk in chunks:
+        assert chunk.sample_rate == engine.sample_rate
+        assert chunk.samples.dtype == np.float32
+        assert chunk.samples.ndim == 1
+        assert np.isfinite(chunk.samples).all()
+        assert np.abs(chunk.samples).max() <= 1.0
+        assert np.sqrt(np.mean(chunk.samples**2)) > 0.005
+    assert 1.0 < sum(chunk.duration for chunk in chunks) < 8.0
+
+
+def test_the_same_text_sounds_the_same(engine: TtsEngine, case: Case) -> None:
+    first, second = speak(engine, "Say it again."), speak(engine, "Say it again.")
+    assert len(first) == len(second)
+    if case.exact:
+        assert np.array_equal(first, second)
+
+
+def test_longer_text_takes_longer(engine: TtsEngine) -> None:
+    assert len(speak(engine, "One two three four five six seven.")) > 1.5 * len(speak(engine, "One."))
+
+
+def test_both_ends_of_the_speed_range(engine: TtsEngine) -> None:
+    low, high = engine.speed_range
+    slow, fast = speak(engine, "One two three.", speed=low), speak(engine, "One two three.", speed=high)
+    assert len(slow) > len(fast) > 0
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "?!", "\n"])
+def test_nothing_to_say_is_no_error(engine: TtsEngine, text: str) -> None:
+    made = speak(engine, text)
+    assert made.size == 0 or np.isfinite(made).all()
+
+
+def test_a_piece_of_max_chars(engine: TtsEngine) -> None:
+    text = ("word " * engine.max_chars)[: engine.max_chars - 1] + "."
+    assert len(speak(engine, text)) > 5 * engine.sample_rate
+
+
+def test_hostile_text_does_no_harm(engine: TtsEngine) -> None:
+    for text in ("${jndi:ldap://x}", "%s%n{0}'; DROP TABLE", "<speak>hi</speak>", "99999999999999999999", "a\nb\tc"):
+        assert np.isfinite(speak(engine, text)).all()
+
+
+def test_closing_early_leaves_the_engine_usable(engine: TtsEngine) -> None:
+    before = speak(engine, "Still here.")
+    chunks = engine.synthesize(f"{SENTENCE} {SENTENCE}", engine.voices()[0], SpeechOptions())
+    assert next(chunks).samples.size
+    chunks.close()  # type: ignore[attr-defined]
+    assert next(chunks, None) is None
+    assert len(speak(engine, "Still here.")) == len(before)
+
+
+def test_unsupported_options_are_refused(engine: TtsEngine, case: Case) -> None:
+    for options in case.unsupported:
+        with pytest.raises(UnsupportedParameter) as caught:
+            speak(engine, "Hello.", **options)
+        assert caught.value.param == next(iter(options))
+
+
+def test_an_unknown_voice_is_refused(engine: TtsEngine) -> None:
+    for name in ("nobody", "../../etc/passwd", ""):
+        with pytest.raises(VoiceNotFound):
+            list(engine.synthesize("Hello.", Voice(id=name, name=name), SpeechOptions()))
+
+
+def test_voices_are_the_same_before_and_after_load(engine: TtsEngine) -> None:
+    listed = type(engine).list_voices(engine.context.model or Path())
+    assert list(listed) == list(engine.voices())
+    ids = [voice.id for voice in listed]
+    assert ids
+    assert len(set(ids)) == len(ids)
+    assert all(voice.name and voice.type == "builtin" for voice in listed)
+
+
+def test_voices_speak_languages_of_the_engine(engine: TtsEngine) -> None:
+    for voice in engine.voices():
+        assert voice.language is not None
+        assert voice.language.partition("-")[0] in engine.languages
+
+
+def test_close_twice(make: Callable[[], TtsEngine]) -> None:
+    one = make()
+    one.close()
+    one.load()
+    one.close()
+    one.close()

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.engines import EngineContext
+from core.errors import ConfigurationError, InvalidRequest
+from tts.engines.kokoro import KokoroEngine
+from tts.voice import SpeechOptions, Voice
+
+MODEL = "kokoro-82m-int8"
+STYLE_BYTES = 510 * 256 * 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "voices").mkdir()
+    for name in ("bm_george", "af_heart", "jf_alpha", "pf_dora", "xx_new"):
+        (tmp_path / "voices" / f"{name}.bin").write_bytes(bytes(STYLE_BYTES))
+    (tmp_path / "voices" / "af_broken.bin").write_bytes(b"half")
+    (tmp_path / "voices" / "af_empty.bin").touch()
+    (tmp_path / "voices" / "README.md").touch()
+    return tmp_path
+
+
+def test_voices_are_read_off_the_folder(folder: Path) -> None:
+    found = {voice.id: (voice.language, voice.gender) for voice in KokoroEngine.list_voices(folder)}
+    assert found == {
+        "af_heart": ("en-US", "female"),
+        "bm_george": ("en-GB", "male"),
+        "jf_alpha": ("ja", "female"),
+        "pf_dora": ("pt-BR", "female"),
+        "xx_new": (None, None),
+    }
+    assert list(found) == sorted(found)
+    assert list(KokoroEngine.list_voices(folder / "voices")) == []
+
+
+def test_listing_voices_imports_nothing_heavy(folder: Path) -> None:
+    script = (
+        "import sys, pathlib; from tts.engines.kokoro import KokoroEngine as engine;"
+        f"assert len(engine.list_voices(pathlib.Path({str(folder)!r}))) == 5;"
+        "sys.exit(bool({'onnxruntime', 'kokoro_onnx', 'phonemizer', 'scipy'} & set(sys.modules)))"
+    )
+    src = Path(__file__).resolve().parents[3] / "src"
+    assert subprocess.run([sys.executable, "-c", script], cwd=src, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("missing", ["model", "voices", "graph"])
+def test_a_broken_folder_does_not_load(missing: str, folder: Path) -> None:
+    model = {"model": None, "voices": folder / "voices", "graph": folder}[missing]
+    with pytest.raises(ConfigurationError):
+        KokoroEngine(EngineContext(model=model)).load()
+    (folder / "model.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ConfigurationError):
+        KokoroEngine(EngineContext(model=model)).load()
+
+
+@pytest.fixture(scope="module")
+def kokoro(model_dir: Callable[[str], Path]) -> Iterator[KokoroEngine]:
+    engine = KokoroEngine(EngineContext(model=model_dir(MODEL), threads=2))
+    engine.load()
+    yield engine
+    engine.close()
+
+
+def speak(engine: KokoroEngine, text: str, voice: Voice, language: str | None = None) -> np.ndarray:
+    chunks = list(engine.synthesize(text, voice, SpeechOptions(language=language)))
+    return np.concatenate([chunk.samples for chunk in chunks] or [np.zeros(0, np.float32)])
+
+
+@pytest.mark.e2e
+def test_the_language_decides_the_phonemes_and_the_voice_who_speaks(kokoro: KokoroEngine) -> None:
+    voice = kokoro.voices()[0]
+    english, french = (speak(kokoro, "Information nation.", voice, code) for code in ("en", "fr"))
+    assert english.size
+    assert french.size
+    assert len(english) != len(french)
+
+
+@pytest.mark.e2e
+def test_any_voice_speaks_english(kokoro: KokoroEngine) -> None:
+    japanese = next(voice for voice in kokoro.voices() if voice.language == "ja")
+    assert len(speak(kokoro, "Hello there.", japanese, "en")) > 12_000
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("es", "Hola, mundo."),
+        ("fr", "Bonjour le monde."),
+        ("hi", "नमस्ते दुनिया"),
+        ("it", "Ciao mondo."),
+        ("ja", "こんにちは。"),
+        ("pt", "Olá, mundo."),
+        ("zh", "你好"),
+    ],
+)
+def test_every_language_is_spoken(kokoro: KokoroEngine, language: str, text: str) -> None:
+    made = speak(kokoro, text, kokoro.voices()[0], language)
+    assert 0.3 < len(made) / kokoro.sample_rate < 4
+    assert np.abs(made).max() > 0.05
+
+
+@pytest.mark.e2e
+def test_a_sentence_ends_with_a_pause_and_a_cut_does_not(kokoro: KokoroEngine) -> None:
+    voice = kokoro.voices()[0]
+    sentence, word = speak(kokoro, "Hello.", voice), speak(kokoro, "Hello", voice)
+    assert not sentence[-4_800:].any()
+    assert word[-2_400:].any()
+
+
+@pytest.mark.e2e
+def test_kanji_are_refused_and_not_read_out_as_chinese_letters(kokoro: KokoroEngine) -> None:
+    with pytest.raises(InvalidRequest, match="kana") as caught:
+        speak(kokoro, "漢字です", kokoro.voices()[0], "ja")
+    assert caught.value.param == "input"
+
+
+@pytest.mark.e2e
+def test_closing_leaves_no_files_behind(
+    model_dir: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import sys, os, pathlib, voice_stack; from core.engines import EngineContext;"
+        "from tts.engines.kokoro import KokoroEngine;"
+        "engine = KokoroEngine(EngineContext(model=pathlib.Path(sys.argv[1]), threads=1));"
+        "engine.load(); engine.close(); os._exit(0)"
+    )
+    command = [sys.executable, "-c", script, str(model_dir(MODEL))]
+    src = Path(__file__).resolve().parents[3] / "src"
+    subprocess.run(command, cwd=src, check=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.engines import EngineContext
+from core.errors import ConfigurationError
+from tts.engines.piper import PiperEngine
+from tts.voice import SpeechOptions
+
+needs_piper = pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")
+
+
+def write_config(folder: Path, name: str = "de_DE-x-low", **config: Any) -> Path:
+    (folder / f"{name}.onnx").write_bytes(b"not a graph")
+    (folder / f"{name}.onnx.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def listed(folder: Path) -> list[tuple[str, str | None]]:
+    return [(voice.id, voice.language) for voice in PiperEngine.list_voices(folder)]
+
+
+def test_a_model_of_one_speaker_is_one_voice(tmp_path: Path) -> None:
+    write_config(tmp_path, num_speakers=1, speaker_id_map={}, language={"code": "de_DE"})
+    assert listed(tmp_path) == [("de_DE-x-low", "de-DE")]
+
+
+def test_a_model_of_many_speakers_is_many_voices(tmp_path: Path) -> None:
+    write_config(tmp_path, num_speakers=2, speaker_id_map={"eva": 0, "p 2": 1}, language={"code": "de_DE"})
+    assert listed(tmp_path) == [("de_DE-x-low-eva", "de-DE"), ("de_DE-x-low-p 2", "de-DE")]
+
+
+def test_speakers_without_names_are_numbered(tmp_path: Path) -> None:
+    write_config(tmp_path, num_speakers=2, espeak={"voice": "en-us"})
+    assert listed(tmp_path) == [("de_DE-x-low-0", "en-US"), ("de_DE-x-low-1", "en-US")]
+
+
+@pytest.mark.parametrize(
+    ("espeak", "language"), [("cmn", "zh"), ("nb", "no"), ("pt-br", "pt-BR"), ("de", "de"), ("en-gb-x-rp", "en")]
+)
+def test_older_configurations_name_espeaks_voice_only(tmp_path: Path, espeak: str, language: str) -> None:
+    write_config(tmp_path, espeak={"voice": espeak})
+    assert listed(tmp_path) == [("de_DE-x-low", language)]
+
+
+def test_a_folder_without_a_model_has_no_voices(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx.json").write_text("{}", encoding="utf-8")
+    assert listed(tmp_path) == []
+
+
+@needs_piper
+@pytest.mark.parametrize("config", [{}, {"audio": {"sample_rate": 22050}}, {"num_speakers": "many"}])
+def test_a_broken_folder_does_not_load(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        PiperEngine(EngineContext(model=tmp_path)).load()
+    with pytest.raises(ConfigurationError):
+        PiperEngine(EngineContext(model=write_config(tmp_path, **config))).load()
+    (tmp_path / "de_DE-x-low.onnx.json").write_text("[", encoding="utf-8")
+    with pytest.raises(ConfigurationError):
+        PiperEngine(EngineContext(model=tmp_path)).load()
+
+
+@pytest.fixture(scope="module")
+def joe(model_dir: Callable[[str], Path]) -> Iterator[PiperEngine]:
+    still = {"noise_scale": 0.0, "noise_w_scale": 0.0}
+    engine = PiperEngine(EngineContext(model=model_dir("piper-en_US-joe-medium"), threads=2, options=still))
+    engine.load()
+    yield engine
+    engine.close()
+
+
+def length(engine: PiperEngine, text: str, speed: float = 1.0) -> int:
+    chunks = engine.synthesize(text, engine.voices()[0], SpeechOptions(speed=speed))
+    return sum(len(chunk.samples) for chunk in chunks)
+
+
+@pytest.mark.e2e
+@needs_piper
+def test_speed_is_the_inverse_of_the_length(joe: PiperEngine) -> None:
+    text = "The quick brown fox jumps over the lazy dog."
+    for speed in (0.25, 0.5, 2.0):
+        assert length(joe, text, speed) * speed == pytest.approx(length(joe, text), rel=0.12)
+
+
+@pytest.mark.e2e
+@needs_piper
+def test_without_noise_the_sound_is_the_same_every_time(joe: PiperEngine) -> None:
+    first, second = (list(joe.synthesize("Hello.", joe.voices()[0], SpeechOptions())) for _ in range(2))
+    assert np.array_equal(first[0].samples, second[0].samples)
+
+
+@pytest.mark.e2e
+@needs_piper
+def test_facts_come_from_the_configuration(joe: PiperEngine) -> None:
+    assert joe.sample_rate == 22_050
+    assert joe.languages == ("en",)
+    assert [voice.id for voice in joe.voices()] == ["en_US-joe-medium"]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import logging
+import os
+import wave
+from pathlib import Path
+
+import pytest
+
+from tts import recordings
+from tts.recordings import Recordings, scan
+
+
+def write_wav(path: Path, frames: int = 800) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(b"\1\0" * frames)
+    return path
+
+
+def test_a_recording_is_a_voice_with_its_language_and_transcript(tmp_path: Path) -> None:
+    write_wav(tmp_path / "anna_pt.wav")
+    (tmp_path / "anna_pt.txt").write_text("\ufeff Olá a todos. \n", encoding="utf-8")
+    voice = scan(tmp_path)["anna_pt"]
+    assert (voice.id, voice.name, voice.language, voice.type) == ("anna_pt", "anna_pt", "pt", "cloned")
+    assert voice.transcript == "Olá a todos."
+    assert voice.sample == tmp_path / "anna_pt.wav"
+    assert voice.created_at > 0
+    assert recordings.speaker_of(voice) == "anna"
+
+
+@pytest.mark.parametrize(
+    ("stem", "speaker", "language"),
+    [
+        ("anna", "anna", None),
+        ("anna_pt-BR", "anna", "pt"),
+        ("the_old_man", "the_old_man", None),
+        ("the_old_man_eng", "the_old_man", "en"),
+        ("take_2", "take_2", None),
+        ("my_english", "my_english", None),
+        ("_en", "_en", None),
+        ("Ünal_de", "Ünal", "de"),
+    ],
+)
+def test_file_names(tmp_path: Path, stem: str, speaker: str, language: str | None) -> None:
+    write_wav(tmp_path / f"{stem}.wav")
+    (voice,) = scan(tmp_path).values()
+    assert (voice.id, recordings.speaker_of(voice), voice.language) == (stem, speaker, language)
+
+
+def test_everything_but_ordinary_recordings_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secret = write_wav(tmp_path / "secret.bin")
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    write_wav(folder / "good.wav")
+    (folder / "link.wav").symlink_to(secret)
+    (folder / "passwd.wav").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "folder.wav").mkdir()
+    (folder / "empty.wav").touch()
+    with (folder / "huge.wav").open("wb") as file:
+        file.truncate(2 << 30)
+    write_wav(folder / "back\\slash.wav")
+    write_wav(folder / "new\nline.wav")
+    (folder / ".hidden.wav").touch()
+    (folder / "README.md").touch()
+    with caplog.at_level(logging.WARNING):
+        assert list(scan(folder)) == ["good"]
+    assert len(caplog.records) == 8
+
+
+def test_a_transcript_that_is_a_link_is_not_read(tmp_path: Path) -> None:
+    write_wav(tmp_path / "anna.wav")
+    (tmp_path / "anna.txt").symlink_to("/etc/passwd")
+    write_wav(tmp_path / "ben.wav")
+    os.mkfifo(tmp_path / "ben.txt")
+    write_wav(tmp_path / "cora.wav")
+    (tmp_path / "cora.txt").write_bytes(b"x" * (recordings.MAX_TRANSCRIPT_BYTES + 1))
+    assert [voice.transcript for voice in scan(tmp_path).values()] == [None, None, None]
+
+
+def test_no_folder_means_no_voices(tmp_path: Path) -> None:
+    assert scan(tmp_path / "nowhere") == {}
+    assert Recordings(write_wav(tmp_path / "file.wav")).voices() == {}
+
+
+def test_changes_are_seen_without_a_restart(tmp_path: Path) -> None:
+    folder = Recordings(tmp_path)
+    assert folder.voices() == {}
+    (tmp_path / "anna.wav").touch()
+    assert folder.voices() == {}, "still empty: being copied"
+    write_wav(tmp_path / "anna.wav")
+    assert list(folder.voices()) == ["anna"]
+    (tmp_path / "anna.txt").write_text("Hello.", encoding="utf-8")
+    assert folder.voices()["anna"].transcript == "Hello."
+    (tmp_path / "anna.wav").rename(tmp_path / "ben.wav")
+    assert list(folder.voices()) == ["ben"]
+    (tmp_path / "ben.wav").unlink()
+    assert folder.voices() == {}
+
+
+def test_an_unchanged_folder_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "empty.wav").touch()
+    folder = Recordings(tmp_path)
+    for _ in range(3):
+        folder.voices()
+    assert len(caplog.records) == 1

@@ -1,0 +1,290 @@
+"""The TTS worker's handler, called the way the worker process calls it, with the fake engine."""
+
+from __future__ import annotations
+
+import time
+import wave
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import pipe
+from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, NotSupported, VoiceNotFound
+from core.pipe import Frame
+from core.worker import Event
+from tts.voice import SpeechOptions, Voice
+from tts.worker import TtsWorker
+
+ANNA = Voice(id="fake_anna", name="fake_anna", language="en-US")
+CARLA = Voice(id="fake_carla", name="fake_carla", language="es")
+LONG = "The first sentence is short. " * 30
+
+
+def worker(**config: Any) -> TtsWorker:
+    made = TtsWorker({"engine": "fake", **config})
+    made.load()
+    return made
+
+
+@pytest.fixture
+def fake() -> Iterator[TtsWorker]:
+    made = worker()
+    yield made
+    made.close()
+
+
+def events(
+    handler: TtsWorker, text: str, voice: Voice = ANNA, *, speed: float = 1.0, rate: int | None = None, **options: Any
+) -> list[Event]:
+    return list(call(handler, text, voice, speed=speed, rate=rate, **options))
+
+
+def call(
+    handler: TtsWorker, text: str, voice: Voice = ANNA, *, speed: float = 1.0, rate: int | None = None, **options: Any
+) -> Iterator[Event]:
+    # Over the pipe everything arrives as plain JSON.
+    data = {
+        "text": text,
+        "voice": asdict(voice) | {"sample": str(voice.sample) if voice.sample else None},
+        "options": asdict(SpeechOptions(**options, speed=speed)),
+        "speed": speed,
+        "sample_rate": rate,
+    }
+    return handler.call("synthesize", data, b"")
+
+
+def samples(found: list[Event]) -> np.ndarray:
+    return np.frombuffer(b"".join(event.body for event in found), "<i2")
+
+
+def test_load_tells_what_the_engine_can_do() -> None:
+    facts = TtsWorker({"engine": "fake", "model_id": "fake-1"}).load()
+    pipe.encode(Frame("ready", data=facts))
+    assert facts["engine"] == "fake"
+    assert facts["model"] == "fake-1"
+    assert facts["device"] == "cpu"
+    assert facts["sample_rate"] == 24_000
+    assert facts["speed_range"] == [0.5, 2.0]
+    assert facts["can_clone"] is True
+    assert facts["languages"] == ["en", "es"]
+    assert facts["voices"][0].id == "fake_anna"
+    assert {voice.model for voice in facts["voices"]} == {"fake-1"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"engine": "nothing"},
+        {"engine": "fake", "device": "cuda"},
+        {"engine": "fake", "device": "toaster"},
+        {"engine": "fake", "engine_options": {"load_fails": True}},
+    ],
+)
+def test_what_cannot_work_does_not_load(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        TtsWorker(config).load()
+
+
+def test_unknown_engine_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="beams"):
+        TtsWorker({"engine": "fake", "engine_options": {"beams": 3}}).load()
+
+
+def test_an_answer_is_a_start_and_audio_in_order(fake: TtsWorker) -> None:
+    found = events(fake, LONG)
+    start, *audio = found
+    assert start.name == "start"
+    assert start.data == {"sample_rate": 24_000, "tempo": 1.0, "language": "en-US", "pieces": start.data["pieces"]}
+    assert {event.name for event in audio} == {"audio"}
+    numbers = [event.data["piece"] for event in audio]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(start.data["pieces"]))
+    texts = {event.data["piece"]: event.data["text"] for event in audio}
+    assert " ".join(texts.values()) == LONG.strip()
+    assert max(map(len, texts.values())) <= 180
+    assert np.abs(samples(audio)).max() > 1000
+
+
+def test_the_start_comes_before_anything_is_synthesized() -> None:
+    slow = worker(engine_options={"delay": 30})
+    before = time.monotonic()
+    stream = call(slow, "Hello.")
+    assert next(stream).name == "start"
+    assert time.monotonic() - before < 15
+
+
+def test_text_is_normalised_and_cut_to_max_chars() -> None:
+    handler = worker(max_chars=20)
+    found = events(handler, "**Hello** world 😀, this is `code` and more of it.")
+    text = " ".join(dict.fromkeys(event.data["text"] for event in found[1:]))
+    assert text == "Hello world, this is code and more of it."
+    assert max(len(event.data["text"]) for event in found[1:]) <= 20
+
+
+@pytest.mark.parametrize("text", ["", " \n", "***", "…", "😀", "\u200d", "?!"])
+def test_nothing_to_say_is_an_invalid_request_before_the_start(fake: TtsWorker, text: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        call(fake, text)
+    assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize(("speed", "tempo"), [(0.25, 0.5), (0.5, 1.0), (1.0, 1.0), (2.0, 1.0), (4.0, 2.0)])
+def test_the_engine_speaks_as_fast_as_it_can_and_the_rest_is_tempo(fake: TtsWorker, speed: float, tempo: float) -> None:
+    start, *audio = events(fake, LONG, speed=speed)
+    assert start.data["tempo"] == tempo
+    normal = len(samples(events(fake, LONG)[1:]))
+    assert len(samples(audio)) * speed / tempo == pytest.approx(normal, rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_another_sample_rate_changes_nothing_but_the_rate(fake: TtsWorker, rate: int) -> None:
+    start, *audio = events(fake, LONG, rate=rate)
+    assert start.data["sample_rate"] == rate
+    original = samples(events(fake, LONG)[1:])
+    assert len(samples(audio)) / rate == pytest.approx(len(original) / 24_000, abs=0.002)
+    assert np.abs(samples(audio)).max() == pytest.approx(np.abs(original).max(), rel=0.1)
+
+
+def test_pieces_are_resampled_as_one_stream() -> None:
+    many, one = worker(max_chars=30), worker(max_chars=250)
+    text = "One two three four five six seven eight nine ten eleven twelve. Thirteen fourteen fifteen."
+    cut, whole = samples(events(many, text, rate=22_050)), samples(events(one, text, rate=22_050))
+    assert np.abs(cut.astype(int) - whole.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "voice", "options", "spoken"),
+    [
+        ("Hello.", ANNA, {}, "en-US"),
+        ("Hola.", CARLA, {}, "es"),
+        ("Hello.", CARLA, {"language": "en"}, "en"),
+        ("Buenos días, ¿dónde está la biblioteca más cercana?", ANNA, {}, "es"),
+    ],
+)
+def test_the_language(fake: TtsWorker, text: str, voice: Voice, options: dict[str, Any], spoken: str) -> None:
+    assert events(fake, text, voice, **options)[0].data["language"] == spoken
+
+
+def test_detection_can_be_turned_off() -> None:
+    handler = worker(auto_lang=False)
+    assert events(handler, "Buenos días, ¿dónde está la biblioteca?")[0].data["language"] == "en-US"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "param"), [("Hello.", {"language": "ja"}, "language"), ("สวัสดีครับ", {}, "input")]
+)
+def test_a_language_the_model_lacks_is_refused(fake: TtsWorker, text: str, options: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest, match="does not speak") as caught:
+        call(fake, text, **options)
+    assert caught.value.param == param
+
+
+def test_options_reach_the_engine(fake: TtsWorker) -> None:
+    plain = samples(events(fake, "Hello."))
+    for options in ({"seed": 7}, {"temperature": 0.4}, {"instructions": "whisper"}):
+        assert not np.array_equal(plain, samples(events(fake, "Hello.", **options)))
+    assert np.array_equal(plain, samples(events(fake, "Hello.")))
+
+
+def test_normal_forms_sound_the_same(fake: TtsWorker) -> None:
+    assert np.array_equal(samples(events(fake, "caf\u00e9")), samples(events(fake, "cafe\u0301")))
+
+
+def test_an_unknown_voice_or_method(fake: TtsWorker) -> None:
+    with pytest.raises(VoiceNotFound):
+        events(fake, "Hello.", Voice(id="nobody", name="nobody"))
+    with pytest.raises(NotSupported):
+        fake.call("transcribe", {}, b"")
+
+
+def test_closing_the_events_closes_the_engine(fake: TtsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    real = type(fake._engine).synthesize
+
+    def watched(*args: Any) -> Generator[Any, None, None]:
+        try:
+            yield from real(*args)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(type(fake._engine), "synthesize", watched)
+    stream = call(fake, LONG)
+    assert [next(stream).name, next(stream).name] == ["start", "audio"]
+    assert not closed
+    stream.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+    assert events(fake, "Hello.")
+
+
+@pytest.mark.parametrize(("marker", "error"), [("error", RuntimeError), ("out_of_memory", MemoryError)])
+def test_the_engine_may_fail_in_the_middle(fake: TtsWorker, marker: str, error: type[Exception]) -> None:
+    stream = call(fake, f"Hello there. fake:{marker}")
+    assert [next(stream).name for _ in range(3)] == ["start", "audio", "audio"]
+    with pytest.raises(error):
+        next(stream)
+    assert events(fake, "Hello.")
+
+
+def recording(path: Path, *, frequency: float = 300.0, rate: int = 16_000) -> Path:
+    tone = np.sin(2 * np.pi * frequency * np.arange(rate * 2) / rate)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((tone * 10_000).astype("<i2").tobytes())
+    return path
+
+
+def cloned(path: Path) -> Voice:
+    return Voice(id=path.stem, name=path.stem, language="en", type="cloned", sample=path)
+
+
+def test_a_recording_is_a_voice_of_its_content(fake: TtsWorker, tmp_path: Path) -> None:
+    first = cloned(recording(tmp_path / "first.wav"))
+    twin = cloned(recording(tmp_path / "twin.wav"))
+    other = cloned(recording(tmp_path / "other.wav", frequency=500))
+    voices = [samples(events(fake, "Hello.", voice)) for voice in (first, twin, other, ANNA)]
+    assert np.array_equal(voices[0], voices[1])
+    assert not np.array_equal(voices[0], voices[2])
+    assert not np.array_equal(voices[0], voices[3])
+
+
+def test_a_recording_is_cloned_once_per_content(
+    fake: TtsWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = []
+    real = type(fake._engine).clone
+    monkeypatch.setattr(type(fake._engine), "clone", lambda *args: (count.append(1), real(*args))[1])
+    path = tmp_path / "anna.wav"
+    recording(path)
+    before = samples(events(fake, "Hello.", cloned(path)))
+    events(fake, "Hello.", cloned(path))
+    recording(path)
+    events(fake, "Hello.", cloned(path))
+    assert len(count) == 1
+    recording(path, frequency=600)
+    assert not np.array_equal(before, samples(events(fake, "Hello.", cloned(path))))
+    assert len(count) == 2
+
+
+def test_recordings_that_cannot_be_used(fake: TtsWorker, tmp_path: Path) -> None:
+    text = tmp_path / "text.wav"
+    text.write_bytes(b"ffconcat version 1.0\nfile 'anna.wav'\n")
+    with pytest.raises(InvalidAudio):
+        events(fake, "Hello.", cloned(text))
+    link = tmp_path / "link.wav"
+    link.symlink_to(recording(tmp_path / "real.wav"))
+    for voice in (cloned(link), cloned(tmp_path / "gone.wav"), cloned(tmp_path)):
+        with pytest.raises(VoiceNotFound):
+            events(fake, "Hello.", voice)
+
+
+def test_close_twice(fake: TtsWorker) -> None:
+    fake.close()
+    fake.close()
+    with pytest.raises(Exception, match="not loaded"):
+        call(fake, "Hello.")
