@@ -98,7 +98,7 @@ def compare_tts(bench: Bench) -> dict[str, list[Answer]]:
             "max_chars": TtsSettings.model_fields["max_chars"].default,
         }
         ours = stack.enter_context(bare.started("tts", config))
-        sides = {"tts_service_pcm": pcm, "tts_bare": lambda: ours(TEXT), "tts_service_mp3": mp3}
+        sides = {"tts_first_byte_pcm": pcm, "tts_bare_first_piece": lambda: ours(TEXT), "tts_first_byte_of_mp3": mp3}
         return bench.interleave("first byte of speech", sides, rounds=bench.plan.tts_rounds)
 
 
@@ -126,9 +126,9 @@ def summarize(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
         "asr_overhead_ratio_10s_wav": ratio(wav, bare_wav),
         "asr_overhead_ratio_10s_mp3": ratio(samples["asr_service_mp3"], samples["asr_bare_mp3"]),
         "asr_vs_faster_whisper_10s_wav": ratio(wav, samples["faster_whisper_wav"]),
-        "tts_first_byte_ms": statistics.median(samples["tts_service_pcm"]),
-        "tts_bare_first_piece_ms": statistics.median(samples["tts_bare"]),
-        "tts_first_byte_mp3_ms": statistics.median(samples["tts_service_mp3"]),
+        "tts_first_byte_ms": statistics.median(samples["tts_first_byte_pcm"]),
+        "tts_bare_first_piece_ms": statistics.median(samples["tts_bare_first_piece"]),
+        "tts_first_byte_mp3_ms": statistics.median(samples["tts_first_byte_of_mp3"]),
         "livez_p99_ms_under_load": percentile([*samples["livez_asr"], *samples["livez_tts"]], 99),
     }
     return {key: round(value, 4) for key, value in found.items()}
@@ -139,9 +139,10 @@ def notes(machine: Machine, answers: Mapping[str, Iterable[Answer]]) -> list[str
     found = ["quick run: too few rounds to believe"] if results.is_quick() else []
     if not machine.idle:
         found.append(f"the machine was busy before the start (load {machine.load})")
-    heard = {one.text for side, given in answers.items() if not side.startswith("tts") for one in given}
-    if len(heard) > 1:
-        found.append(f"the sides did not hear the same: {sorted(heard)}")
+    for file in ("wav", "mp3"):
+        heard = {one.text for side, given in answers.items() if side.endswith(f"_{file}") for one in given}
+        if len(heard) > 1:
+            found.append(f"the sides did not hear the same in the {file} file: {sorted(heard)}")
     return found
 
 

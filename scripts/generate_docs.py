@@ -93,10 +93,10 @@ PAGES = {"settings": settings, "errors": errors, "openapi": openapi}
 def main() -> int:
     """Write or compare; 1 when --check found something out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pages", nargs="*", choices=list(PAGES), default=list(PAGES))
+    parser.add_argument("pages", nargs="*", choices=[*PAGES, []], metavar="page", help=f"of {list(PAGES)}; default: all")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    made = {ROOT / path: text for page in arguments.pages for path, text in PAGES[page]().items()}
+    made = {ROOT / path: text for page in arguments.pages or PAGES for path, text in PAGES[page]().items()}
     stale = [path for path, text in made.items() if not same(path, text)]
     for path in stale:
         if arguments.check:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import orjson
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
-PING = b": ping\n\n"
-"""A comment that keeps proxies and read timeouts quiet."""
 DONE = b"data: [DONE]\n\n"
 """OpenAI's last frame."""
+
+
+def comment(text: str) -> bytes:
+    """Return a comment, which every client skips; `text` must be one line."""
+    return f": {text}\n\n".encode()
+
+
+PING = comment("ping")
+"""Keeps proxies and read timeouts quiet."""
 
 
 def event(name: str, data: object) -> bytes:

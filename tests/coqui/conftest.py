@@ -143,7 +143,7 @@ def write_glow_tts(folder: Path) -> Path:
         "hidden_channels_ffn": 64,
         "input_length": None,
     }
-    config.audio.griffin_lim_iters = 2
+    config.audio.griffin_lim_iters = 10
     model = GlowTTS(config)
     torch.save({"model": model.state_dict()}, folder / "model.pth")
     config.save_json(str(folder / "config.json"))

@@ -118,6 +118,7 @@ async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> Async
                         delta = segment.text if deltas else segment.text.lstrip()
                         deltas.append(delta)
                         yield _frame({"type": "transcript.text.delta", "delta": delta})
+                        yield sse.comment(f"progress {segment.end / transcript.duration:.3f}")
                 yield _frame(_done(_result(transcript, job, options.task), "".join(deltas)))
         except errors.VoiceStackError as error:
             yield _frame({"type": "error", "error": error.to_dict()})
