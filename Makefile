@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COQUI := .venv-coqui
 # What `serve` loads by default, and what the tests speak and listen with besides.
 MODELS := whisper-base kokoro
 TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium
@@ -62,11 +63,11 @@ demo: models
 test: test-models lint typecheck docs-check lint-docker test-coqui
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-## test-coqui: the Coqui engine, in an environment of its own with torch
+## test-coqui: the Coqui engine in an environment of its own (torch), with tiny models the tests write
 .PHONY: test-coqui
 test-coqui:
-	@PYTHON=$(PYTHON) scripts/make-coqui-env.sh .venv-coqui
-	.venv-coqui/bin/python -m pytest -m coqui tests/coqui
+	@PYTHON=$(PYTHON) scripts/make-coqui-env.sh $(COQUI)
+	$(COQUI)/bin/python -m pytest tests/coqui $(PYTEST_ARGS)
 
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast
@@ -116,12 +117,12 @@ check-docker: lint-docker
 ## bench-overhead: what the service costs on top of its engines
 .PHONY: bench-overhead
 bench-overhead: test-models
-	$(BIN)/python bench/overhead.py
+	$(BIN)/python -m bench.overhead
 
 ## bench-memory: memory of every process while a 60-minute file is transcribed
 .PHONY: bench-memory
 bench-memory: test-models
-	$(BIN)/python bench/memory.py
+	$(BIN)/python -m bench.memory
 
 # --- house keeping ------------------------------------------------------------------------------
 

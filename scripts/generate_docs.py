@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,22 @@ def openapi() -> dict[str, str]:
     """Return what the two services declare about their routes."""
     # model_construct: the defaults, whatever the environment and a .env file say.
     apps = {"asr": asr_app(AsrSettings.model_construct()), "tts": tts_app(TtsSettings.model_construct())}
-    return {f"docs/openapi/{name}.json": json.dumps(app.openapi(), indent=2) + "\n" for name, app in apps.items()}
+    return {f"docs/openapi/{name}.json": _document(app.openapi()) for name, app in apps.items()}
 
 
-def outline(node: Any) -> Any:
-    """Reduce an OpenAPI document to what a client depends on; how FastAPI words the rest differs between releases."""
-    if isinstance(node, dict):
-        dropped = {"title", "description", "422", "HTTPValidationError", "ValidationError", "summary", "operationId"}
-        return {key: outline(value) for key, value in node.items() if key not in dropped}
-    return [outline(value) for value in node] if isinstance(node, list) else node
+def _document(declared: dict[str, Any]) -> str:
+    made_with = {name: version(name) for name in ("fastapi", "pydantic")}
+    return json.dumps(declared | {"x-made-with": made_with}, indent=2) + "\n"
+
+
+def outline(document: dict[str, Any], *, like: dict[str, Any]) -> Any:
+    """Reduce an OpenAPI document to what is compared: everything when `like` was made by the same FastAPI and pydantic.
+
+    Other releases describe the same routes in other words, so beyond that only paths and methods count.
+    """
+    if document.get("x-made-with") == like.get("x-made-with"):
+        return document
+    return {path: sorted(methods) for path, methods in document["paths"].items()}
 
 
 def same(path: Path, text: str) -> bool:
@@ -84,7 +92,10 @@ def same(path: Path, text: str) -> bool:
     if not path.is_file():
         return False
     found = path.read_text(encoding="utf-8")
-    return outline(json.loads(found)) == outline(json.loads(text)) if path.suffix == ".json" else found == text
+    if path.suffix != ".json":
+        return found == text
+    old, new = json.loads(found), json.loads(text)
+    return bool(outline(old, like=new) == outline(new, like=old))
 
 
 PAGES = {"settings": settings, "errors": errors, "openapi": openapi}
@@ -93,19 +104,22 @@ PAGES = {"settings": settings, "errors": errors, "openapi": openapi}
 def main() -> int:
     """Write or compare; 1 when --check found something out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pages", nargs="*", choices=[*PAGES, []], metavar="page", help=f"of {list(PAGES)}; default: all")
+    parser.add_argument(
+        "pages", nargs="*", choices=[*PAGES, []], metavar="page", help=f"of {list(PAGES)}; default: all"
+    )
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     made = {ROOT / path: text for page in arguments.pages or PAGES for path, text in PAGES[page]().items()}
-    stale = [path for path, text in made.items() if not same(path, text)]
-    for path in stale:
-        if arguments.check:
+    if arguments.check:
+        stale = [path for path, text in made.items() if not same(path, text)]
+        for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run `make docs`")
-            continue
+        return 1 if stale else 0
+    for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(made[path], encoding="utf-8")
-        print(f"wrote {path.relative_to(ROOT)}")
-    return 1 if stale and arguments.check else 0
+        path.write_text(text, encoding="utf-8")
+    print(f"wrote {', '.join(str(path.relative_to(ROOT)) for path in made)}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from asr import engine_factory
 from asr.result import TranscriptResult
 from asr.settings import AsrSettings
 from asr.transcript import Segment, Task, TranscribeOptions
@@ -85,6 +86,7 @@ class AsrService:
     """Everything the ASR service does. `start` before the first call, `close` at the end."""
 
     def __init__(self, settings: AsrSettings) -> None:
+        engine_factory.registry().check(settings.engine)
         self.settings = settings
         self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
         self.host = ModelHost(

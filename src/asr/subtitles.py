@@ -35,8 +35,10 @@ class Cue:
 
 def clean(text: str) -> str:
     """Return `text` as one line that no subtitle parser can misread; empty when nothing of it would be seen."""
-    kept = "".join(char for char in " ".join(text.split()) if char.isprintable() or _is_harmless(char))
-    line = " ".join(_ARROW.sub("->", kept).split())
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = " ".join("".join(char for char in line if char.isprintable() or _is_harmless(char)).split())
+    line = _ARROW.sub("->", line)
     return line if any(unicodedata.category(char) not in _INVISIBLE_CATEGORIES for char in line) else ""
 
 
@@ -126,6 +128,8 @@ def _filled(words: Sequence[Word], width: int) -> list[list[Word]]:
 
 def _balanced(words: Sequence[Word], width: int) -> list[list[Word]]:
     """Break words into as few lines as `width` allows, and those as even as possible: no orphan at the end."""
-    fewest = len(_filled(words, width))
-    narrowest = bisect_left(range(width), x=True, key=lambda tried: len(_filled(words, tried)) <= fewest)
+    lines = _filled(words, width)
+    if len(lines) == 1:
+        return lines
+    narrowest = bisect_left(range(width), x=True, key=lambda tried: len(_filled(words, tried)) <= len(lines))
     return _filled(words, narrowest)

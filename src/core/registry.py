@@ -42,11 +42,15 @@ class EngineRegistry(Generic[E]):
         """Return the engine names, ours first."""
         return list(self._targets)
 
+    def check(self, name: str) -> None:
+        """Raise ConfigurationError for a name there is no engine of."""
+        if name not in self._targets:
+            raise ConfigurationError(f"unknown engine {name!r}; there are: {', '.join(self._targets)}")
+
     def get(self, name: str) -> type[E]:
         """Import and return the engine class; ConfigurationError for an unknown name or a broken plug-in."""
-        target = self._targets.get(name)
-        if target is None:
-            raise ConfigurationError(f"unknown engine {name!r}; there are: {', '.join(self._targets)}")
+        self.check(name)
+        target = self._targets[name]
         module, _, attribute = target.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)

@@ -97,14 +97,22 @@ class Worker:
         """
         if self._process is not None and not self._process.closed.is_set():
             return self._process
+        loading = self.begin_load()
+        try:
+            async with asyncio.timeout(self.spec.load_timeout):
+                return await asyncio.shield(loading)
+        except TimeoutError:
+            raise errors.ModelLoading(f"the model {self.spec.name} is still loading; try again soon") from None
+
+    def begin_load(self) -> asyncio.Task[WorkerProcess]:
+        """Start to load, unless that is under way; the model counts as loading from now on.
+
+        Raises Unavailable while a worker that keeps dying is left alone, Draining after `close`.
+        """
         if self._loading is None or self._loading.done():
             self._check_backoff()
             self._loading = self._spawn(self._start())
-        try:
-            async with asyncio.timeout(self.spec.load_timeout):
-                return await asyncio.shield(self._loading)
-        except TimeoutError:
-            raise errors.ModelLoading(f"the model {self.spec.name} is still loading; try again soon") from None
+        return self._loading
 
     @asynccontextmanager
     async def call(
@@ -292,6 +300,7 @@ class WorkerPool:
             while wanted.state not in {"ready", "loading"}:
                 loaded = [w for w in self._workers.values() if w is not wanted and w.state in {"ready", "loading"}]
                 if len(loaded) < self._slots:
+                    wanted.begin_load()
                     return
                 idle = [w for w in loaded if w.state == "ready" and not w.busy]
                 if idle:

@@ -67,6 +67,7 @@ class TtsService:
         self.settings = settings
         self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
         self._registry = engine_factory.registry()
+        self._registry.check(settings.engine)
         self.host = ModelHost(
             self.catalogue,
             task=TASK,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from core.engines import Engine as Engine
     from core.engines import EngineContext as EngineContext
     from core.engines import EngineOptions as EngineOptions
+    from core.errors import ConfigurationError as ConfigurationError
     from core.errors import InvalidAudio as InvalidAudio
     from core.errors import ModelNotFound as ModelNotFound
     from core.errors import UnsupportedParameter as UnsupportedParameter
@@ -37,6 +38,7 @@ _PACKAGES = ("asr", "tts", "core", "utils")
 _EXPORTS = {
     "AsrEngine": "asr.engine",
     "Audio": "utils.audio.pcm",
+    "ConfigurationError": "core.errors",
     "Engine": "core.engines",
     "EngineContext": "core.engines",
     "EngineOptions": "core.engines",
@@ -77,7 +79,8 @@ def _claim_import_root() -> None:
             raise ImportError(msg)
     while str(root) in sys.path:
         sys.path.remove(str(root))
-    sys.path.insert(0, str(root))
+    # Twice: a debugger (pydevd) drops the first entry when the main module lies below it.
+    sys.path[:0] = [str(root)] * 2
 
 
 _claim_import_root()

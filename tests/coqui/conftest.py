@@ -9,7 +9,9 @@ it sounds. Outside `make test-coqui` (no torch, no Coqui) every test here is ski
 from __future__ import annotations
 
 import json
+import os
 import string
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +28,7 @@ HERE = Path(__file__).parent
 Load = Callable[..., CoquiEngine]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     absent = find_spec("TTS") is None
     for item in items:
@@ -145,6 +148,9 @@ def write_glow_tts(folder: Path) -> Path:
     }
     config.audio.griffin_lim_iters = 10
     model = GlowTTS(config)
+    with torch.no_grad():
+        # Three frames for each character, so that speed has something to change.
+        model.encoder.duration_predictor.proj.bias += 1
     torch.save({"model": model.state_dict()}, folder / "model.pth")
     config.save_json(str(folder / "config.json"))
     return folder
@@ -171,6 +177,8 @@ def vits_many_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_engine() -> Iterator[Load]:
     """A function that loads a model folder with the Coqui engine on one thread."""
     loaded: list[CoquiEngine] = []
+    # What numba compiles is kept between runs; by itself the engine puts it into its cache folder.
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(sys.prefix) / "numba-cache"))
 
     def load(model: Path, *, cache: Path | None = None, **context: object) -> CoquiEngine:
         settings = {"threads": 1, "model_id": model.name, **context}

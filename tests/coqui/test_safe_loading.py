@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -87,6 +88,24 @@ def test_code_in_a_speakers_file_does_not_run(
     (folder / "speaker_ids.json").unlink()
     poison(folder / "speaker_ids.pth", tmp_path / "ran")
     with pytest.raises(ConfigurationError, match="something else than weights"):
+        load_engine(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_configuration_does_not_import_what_it_likes(
+    copy: Callable[[Path], Path],
+    tmp_path: Path,
+    vits_dir: Path,
+    load_engine: Callable[[Path], CoquiEngine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copy(vits_dir)
+    (tmp_path / "bystander.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\nclass Letters: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["characters"]["characters_class"] = "bystander.Letters"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigurationError, match="alphabet"):
         load_engine(folder)
     assert not (tmp_path / "ran").exists()
 

@@ -96,9 +96,10 @@ class FasterWhisperEngine(AsrEngine):
             if language is None:
                 first = self._encode_first(features)
                 guess = self._guess(first, candidates)
-        padding = options.vad.speech_pad_ms / 1000 if options.vad else 0.0
+        # Around a cut twice the padding is silent, and there Whisper's times, in steps of 20 ms, are loose.
+        slack = 2 * options.vad.speech_pad_ms / 1000 if options.vad else 0.0
         found = self._decode(features, first, self._tokenizer(guess.language, options), options)
-        segments = in_order(self._placed(found, Timeline(spans, padding=padding)), audio.duration)
+        segments = in_order(self._placed(found, Timeline(spans, slack=slack)), audio.duration)
         return Transcription(guess.language, audio.duration, segments, guess.probability)
 
     def detect_language(self, audio: Audio) -> LanguageGuess:

@@ -15,18 +15,13 @@ def is_speech(segment: Any, options: FasterWhisperOptions) -> bool:
     """Tell what was said from what Whisper makes up over music and noise that the VAD let through.
 
     Whisper's own rule (no-speech probability above 0.6 and log-probability below -1) lets " Thank you." over an organ
-    pass at -0.93. In 15 minutes of real recordings, noisy ones among them, no segment had a no-speech probability
-    above 0.53, so above 0.6 more may be asked; and a text that no temperature made acceptable needs no second doubt:
-    half the threshold is enough then. Punctuation alone is no speech either.
+    pass at -0.93. In 15 minutes of real recordings, noisy ones and words cut out one by one among them, no speech had
+    a no-speech probability above 0.53, so above 0.6 more may be asked. Punctuation alone is no speech either.
     """
     if not any(character.isalnum() for character in segment.text):
         return False
-    threshold = options.no_speech_threshold
-    if threshold is None:
-        return True
-    if options.log_prob_threshold is not None and segment.avg_logprob < options.log_prob_threshold:
-        return bool(segment.no_speech_prob <= threshold / 2)
-    return bool(segment.no_speech_prob <= threshold or segment.avg_logprob >= options.no_speech_log_prob)
+    doubtful = options.no_speech_threshold is not None and segment.no_speech_prob > options.no_speech_threshold
+    return not (doubtful and segment.avg_logprob < options.no_speech_log_prob)
 
 
 def place(segment: Any, timeline: Timeline) -> Segment:

@@ -22,6 +22,7 @@ from utils.audio.pcm import Audio
 
 # Below the cache folder that all TTS engines share.
 LATENTS = "coqui-latents"
+NUMBA = "numba"
 
 
 class CoquiEngine(TtsEngine):
@@ -35,6 +36,7 @@ class CoquiEngine(TtsEngine):
     max_chars = 250
     speed_range = (0.5, 2.0)
     can_clone = True
+    options: CoquiOptions
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
@@ -56,6 +58,9 @@ class CoquiEngine(TtsEngine):
             raise ConfigurationError("the coqui engine computes in float32")
         # The library asks for weights_only itself; this keeps its next release, or a plug-in, from not asking.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+        if self.context.cache:
+            # librosa compiles with numba, which refuses to be imported where neither its folder nor a home is writable.
+            os.environ.setdefault("NUMBA_CACHE_DIR", str(self.context.cache / NUMBA))
         for name in ("TTS", "transformers"):
             # Coqui warns with the text it was given, transformers about settings that are Coqui's.
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -109,17 +114,13 @@ class CoquiEngine(TtsEngine):
         return self._model
 
     def _open(self, folder: CoquiFolder) -> CoquiModel:
-        # Imported here: the families name each other's libraries only inside functions, but need not be read to list.
         from tts.engines.coqui_synthesizer import FAMILIES, SynthesizerModel
         from tts.engines.coqui_vits import VitsModel
         from tts.engines.coqui_xtts import XttsModel
 
-        device = self._device()
-        options = CoquiOptions.model_validate(dict(self.context.options))
+        device, options, cache = self._device(), self.options, self.context.cache
         if folder.family == "xtts":
-            return XttsModel(
-                folder, device=device, options=options, cache=self.context.cache and self.context.cache / LATENTS
-            )
+            return XttsModel(folder, device=device, options=options, cache=cache and cache / LATENTS)
         if folder.family == "vits":
             return VitsModel(folder, device=device, options=options)
         if folder.family in FAMILIES:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from core.errors import NotSupported, UnsupportedParameter, VoiceNotFound
+from tts.engines.coqui_checkpoint import localise
 from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder, ids_of
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
-from tts.engines.coqui_vits import localise
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Samples
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import UnsupportedParameter, VoiceNotFound
-from tts.engines.coqui_files import COMPANIONS, SINGLE_SPEAKER, CoquiFolder, ids_of
+from tts.engines.coqui_checkpoint import localise
+from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder, ids_of
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Samples
@@ -81,21 +82,6 @@ class VitsModel(CoquiModel):
         if tokenizer.use_eos_bos:
             fillers |= {tokenizer.characters.bos_id, tokenizer.characters.eos_id}
         return bool(set(tokenizer.text_to_ids(text, language=language)) - fillers)
-
-
-def localise(config: Any, folder: CoquiFolder) -> None:
-    """Point the file names of a configuration into the model's folder and nowhere else."""
-    for field in COMPANIONS:
-        path = folder.companion(field)
-        for holder in (config, config.model_args):
-            if field in holder:
-                holder[field] = str(path) if path else None
-    # The speaker encoder serves training; its path may even be a URL.
-    for field in ("speaker_encoder_model_path", "speaker_encoder_config_path"):
-        if field in config.model_args:
-            config.model_args[field] = ""
-    if "use_speaker_encoder_as_loss" in config.model_args:
-        config.model_args["use_speaker_encoder_as_loss"] = False
 
 
 def _load(folder: CoquiFolder) -> Any:

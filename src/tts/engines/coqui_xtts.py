@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import zipfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import InvalidAudio, InvalidRequest, TextTooLong, VoiceNotFound
+from tts.engines.coqui_checkpoint import load_xtts
 from tts.engines.coqui_files import CoquiFolder, ids_of, primary
 from tts.engines.coqui_latents import LatentCache, Latents, recording_hash
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
@@ -44,7 +43,7 @@ class XttsModel(CoquiModel):
         options.refuse_all_but(*_SAMPLING, "stream_chunk_size")
         self._torch = torch
         self._options = options
-        self._model = _load(folder).to(device)
+        self._model = load_xtts(folder).to(device)
         self._config = self._model.config
         self._cache_folder = cache
         self._cache: LatentCache | None = None
@@ -197,43 +196,9 @@ def _as_latents(gpt: Any, speaker: Any) -> Latents:
 
 def _readable(languages: Sequence[str]) -> dict[str, str]:
     """Return the languages whose text can be read with what is installed."""
-    return {
-        code: spelling
-        for code, spelling in spelled(languages).items()
-        if code not in LANGUAGE_PACKAGES or find_spec(LANGUAGE_PACKAGES[code])
-    }
-
-
-def _load(folder: CoquiFolder) -> Any:
-    from TTS.config import load_config
-    from TTS.tts.models.xtts import Xtts
-
-    class SafeXtts(Xtts):  # type: ignore[misc]
-        """Xtts that never rewrites its checkpoint: the library converts an old one in place, changing its hash."""
-
-        def _load_checkpoint(self, model_path: str | os.PathLike[str]) -> Any:
-            return _read_checkpoint(Path(model_path))["model"]
-
-    config = load_config(str(folder.config_path))
-    # A tokenizer path of the training machine must not be followed; vocab.json lies beside the checkpoint.
-    config.model_args.tokenizer_file = ""
-    model = SafeXtts(config)
-    model.load_checkpoint(
-        config,
-        checkpoint_dir=str(folder.path),
-        checkpoint_path=str(folder.checkpoint()),
-        eval=True,
-        use_deepspeed=False,
-    )
-    return model
-
-
-def _read_checkpoint(path: Path) -> Any:
-    """Read weights without running code: beside tensors only the configuration classes of the first XTTS are let in."""
-    import torch
-    from TTS.config.shared_configs import BaseDatasetConfig
-    from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig
-
-    moved = [(cls, f"TTS.tts.models.xtts.{cls.__name__}") for cls in (XttsArgs, XttsAudioConfig)]
-    with torch.serialization.safe_globals([BaseDatasetConfig, XttsConfig, XttsArgs, XttsAudioConfig, *moved]):
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    found = spelled(languages)
+    for code, package in LANGUAGE_PACKAGES.items():
+        if code in found and find_spec(package) is None:
+            log.info("%s is left out: it needs pip install 'coqui-tts[%s]'", code, code)
+            del found[code]
+    return found

@@ -28,24 +28,24 @@ class Span:
 class Timeline:
     """Tells where a moment of the kept audio (the spans joined) lies in the original.
 
-    `padding` seconds at both ends of a span hold no speech: a text that begins in the padding behind a span belongs
-    to the next one, a text that ends in the padding before a span belongs to the one before. Without this a
-    subtitle would stay on the screen through the silence that was cut out. There must be at least one span.
+    Times of a text are not exact. One that begins less than `slack` seconds before a cut belongs behind it, one that
+    ends less than `slack` seconds behind a cut belongs before it: otherwise a subtitle would stay on the screen
+    through the silence that was cut out. There must be at least one span.
     """
 
-    def __init__(self, spans: Sequence[Span], *, padding: float = 0.0) -> None:
+    def __init__(self, spans: Sequence[Span], *, slack: float = 0.0) -> None:
         self._spans = list(spans)
         self._ends = list(accumulate(span.duration for span in self._spans))
-        self._padding = padding
+        self._slack = slack
 
     def place(self, start: float, end: float) -> tuple[float, float]:
         """Return the original times of a text that lies between two kept times; the end is never before the start."""
         first, last = self._index(start), self._index(end)
-        if first + 1 < len(self._spans) and self._ends[first] - start < self._padding:
+        if first + 1 < len(self._spans) and self._ends[first] - start < self._slack:
             first += 1
-        if last > 0 and end - self._ends[last - 1] < self._padding:
+        if last > 0 and end - self._ends[last - 1] < self._slack:
             last -= 1
-        if last < first:  # it lies within the padding alone
+        if last < first:  # it lies around the cut
             first = last = self._index((start + end) / 2)
         return self._original(start, first), self._original(end, last)
 

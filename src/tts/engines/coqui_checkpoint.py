@@ -1,0 +1,69 @@
+"""What a model folder may make the library do: read weights and the files beside them, run nothing, change nothing."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigurationError
+from tts.engines.coqui_files import COMPANIONS, CoquiFolder
+
+
+def localise(config: Any, folder: CoquiFolder) -> None:
+    """Point the file names of a configuration into the model's folder, its class names into the library.
+
+    Raises ConfigurationError for an alphabet that is a class of another package: naming it would import that.
+    """
+    characters = config.characters and config.characters.characters_class
+    if characters and not characters.startswith("TTS.tts."):
+        raise ConfigurationError("the model's alphabet is a class that is not Coqui's")
+    for field in COMPANIONS:
+        path = folder.companion(field)
+        for holder in (config, config.model_args):
+            if field in holder:
+                holder[field] = str(path) if path else None
+    # The speaker encoder serves training; its path may even be a URL.
+    for field in ("speaker_encoder_model_path", "speaker_encoder_config_path"):
+        if field in config.model_args:
+            config.model_args[field] = ""
+    if "use_speaker_encoder_as_loss" in config.model_args:
+        config.model_args["use_speaker_encoder_as_loss"] = False
+
+
+def load_xtts(folder: CoquiFolder) -> Any:
+    """Return the library's Xtts with the weights of a folder, ready to speak on the CPU."""
+    from TTS.config import load_config
+    from TTS.tts.models.xtts import Xtts
+
+    class SafeXtts(Xtts):  # type: ignore[misc]
+        """Xtts that never rewrites its checkpoint: the library converts an old one in place, changing its hash."""
+
+        def _load_checkpoint(self, model_path: str | os.PathLike[str]) -> Any:
+            return _read_checkpoint(Path(model_path))["model"]
+
+    config = load_config(str(folder.config_path))
+    localise(config, folder)
+    # A tokenizer path of the training machine must not be followed; vocab.json lies beside the checkpoint.
+    config.model_args.tokenizer_file = ""
+    model = SafeXtts(config)
+    model.load_checkpoint(
+        config,
+        checkpoint_dir=str(folder.path),
+        checkpoint_path=str(folder.checkpoint()),
+        eval=True,
+        use_deepspeed=False,
+    )
+    return model
+
+
+def _read_checkpoint(path: Path) -> Any:
+    """Read weights without running code: beside tensors only the configuration classes of the first XTTS are let in."""
+    import torch
+    from TTS.config.shared_configs import BaseDatasetConfig
+    from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig
+
+    moved = [(cls, f"TTS.tts.models.xtts.{cls.__name__}") for cls in (XttsArgs, XttsAudioConfig)]
+    with torch.serialization.safe_globals([BaseDatasetConfig, XttsConfig, XttsArgs, XttsAudioConfig, *moved]):
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

@@ -1,0 +1,124 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMANDS = (
+    (),
+    ("serve",),
+    ("serve", "asr"),
+    ("serve", "tts"),
+    ("serve", "all"),
+    ("models",),
+    ("models", "list"),
+    ("models", "pull"),
+    ("models", "verify"),
+    ("models", "path"),
+    ("models", "rm"),
+    ("voices",),
+    ("voices", "list"),
+    ("transcribe",),
+    ("speak",),
+    ("doctor",),
+)
+FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", "TTS_MODEL": "fake", "TTS_ENGINE": "fake"}
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Any:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "voice_stack", *arguments],
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_and_every_leaf_an_example(command: tuple[str, ...]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    if "COMMAND" not in done.stdout:
+        assert "Example: voice-stack" in done.stdout or re.search(r"Example: .*voice-stack", done.stdout)
+
+
+def test_the_version_is_printed() -> None:
+    assert re.fullmatch(r"voice-stack \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"ASR_DEVICE": "cuda"}, "cuda"),
+        ({"ASR_DEVICE": "gpu"}, "ASR_DEVICE"),
+        ({"ASR_IDLE_UNLOAD": "no"}, "ASR_IDLE_UNLOAD"),
+        ({"ASR_ENGINE": "no-such-engine", "ASR_MODEL": "x"}, "no-such-engine"),
+        ({**FAKE, "ASR_ENGINE_OPTIONS__NO_SUCH": "1"}, "no_such"),
+        ({**FAKE, "ASR_ENGINE_OPTIONS__DELAY": "soon"}, "delay"),
+    ],
+)
+def test_a_service_that_cannot_work_refuses_to_start_in_one_line(
+    env: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    done = run("serve", "asr", "--port", "0", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("voice-stack:")]
+    assert len(lines) == 1, done.stderr
+    assert message.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "asr", "--port", str(taken.getsockname()[1]), env=FAKE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+
+
+def test_the_doctor_examines_everything(tmp_path: Path) -> None:
+    done = run("doctor", env={**FAKE, "ASR_PORT": "0", "TTS_PORT": "0"}, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for subject in ("ffmpeg", "hardware", "ctranslate2", "engine asr/faster-whisper", "engine tts/coqui", "asr model"):
+        assert subject in done.stdout
+
+
+def test_the_doctor_says_how_to_get_a_missing_model(tmp_path: Path) -> None:
+    done = run("doctor", env={"VOICE_STACK_CACHE": str(tmp_path)}, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "voice-stack models pull whisper-base" in done.stdout
+
+
+def test_voices_are_listed(tmp_path: Path) -> None:
+    done = run("voices", "list", env=FAKE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "voice" in done.stdout
+
+
+def test_transcribing_something_that_is_no_audio_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "x.mp3").write_text("no audio", encoding="utf-8")
+    done = run("transcribe", "x.mp3", "--local", env=FAKE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("voice-stack: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_speaking_to_a_file_leaves_nothing_else(tmp_path: Path) -> None:
+    done = run("speak", "Hello there.", "-o", "out.wav", "--local", env=FAKE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
+    broken = run("speak", "Hello.", "-o", "bad.wav", "--voice", "nobody", "--local", env=FAKE, cwd=tmp_path)
+    assert broken.returncode == 1
+    assert "voice" in broken.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
