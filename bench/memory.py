@@ -103,9 +103,9 @@ def main() -> None:
         measured_at=results.now(),
         quick=length < results.PEAK_MINUTES,
         machine=machine,
-        settings=plan.facts()
-        | {"minutes": length, "seconds_taken": round(run.seconds, 1), "words": run.words}
-        | {f"peak_{what}_mb": round(value, 1) for what, value in run.watch.peaks.items()},
+        settings=plan.facts(),
+        details={"minutes of speech": length, "minutes taken": round(run.seconds / 60, 2), "words": run.words}
+        | {f"peak of {what}, MB": round(value, 1) for what, value in run.watch.peaks.items()},
         unit="MB",
         samples=run.watch.samples,
         notes=_notes(length, run),

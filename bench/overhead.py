@@ -1,6 +1,6 @@
 """What a service costs on top of its engine: `make bench-overhead`; bench/README.md says what each side does.
 
-Environment: QUICK=1 for three rounds, BENCH_DEVICE=cuda to measure on a GPU.
+Environment: QUICK=1 for two rounds, BENCH_DEVICE=cuda to measure on a GPU.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ def main() -> None:
         quick=results.is_quick(),
         machine=machine,
         settings=plan.facts(),
+        details={"rounds of transcription": plan.asr_rounds, "rounds of speech": plan.tts_rounds}
+        | {"rounds not counted": plan.warm_up, "seconds of load": plan.load_seconds},
         unit="ms",
         samples=samples,
         notes=notes(machine, answers),

@@ -73,8 +73,9 @@ def _number(value: float) -> str:
 
 def _provenance(name: str, result: Result) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
+    details = ", ".join(f"{key} {value:g}" for key, value in result.details.items())
     when = f"Measured with `{COMMANDS[name]}` on {result.measured_at[:10]}"
-    return f"{when} on {_machine(result.machine)}. Settings: {settings}."
+    return f"{when} on {_machine(result.machine)}. On every side: {settings}. Besides: {details}."
 
 
 def _machine(machine: Machine) -> str:
@@ -90,16 +91,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def adopt() -> None:
+def adopt(latest: Path = LATEST, reference: Path = REFERENCE) -> None:
     """Make the latest results the reference ones; ValueError for results that are not worth it."""
+    for name, figures in FIGURES.items():
+        found = read(latest / f"{name}.json")
+        if found.quick or any(figure.key not in found.figures for figure in figures):
+            raise ValueError(f"{name}: run `{COMMANDS[name]}` without QUICK or MINUTES first")
+    reference.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:
-        latest = read(LATEST / f"{name}.json")
-        missing = [figure.key for figure in FIGURES[name] if figure.key not in latest.figures]
-        if latest.quick or missing:
-            raise ValueError(f"{name}: run {COMMANDS[name]} without QUICK or MINUTES first")
-    REFERENCE.mkdir(parents=True, exist_ok=True)
-    for name in FIGURES:
-        shutil.copy(LATEST / f"{name}.json", REFERENCE)
+        shutil.copy(latest / f"{name}.json", reference)
 
 
 def main() -> int:

@@ -70,7 +70,8 @@ FIGURES = {"overhead": OVERHEAD, "memory": MEMORY}
 class Result(BaseModel):
     """What one benchmark found, in its file: the figures stand beside these fields at the top level.
 
-    `samples` are the raw measurements by side, in `unit`; `notes` say what makes the figures worth less.
+    `settings` held for every side, `details` are what else was seen, `samples` the raw measurements in `unit`;
+    `notes` say what makes the figures worth less.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -78,7 +79,8 @@ class Result(BaseModel):
     measured_at: str
     quick: bool
     machine: Machine
-    settings: Mapping[str, str | int | float | bool | None]
+    settings: Mapping[str, str | int]
+    details: Mapping[str, float] = {}
     samples: Mapping[str, Sequence[float]]
     unit: str
     notes: Sequence[str] = ()

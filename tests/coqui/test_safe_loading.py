@@ -103,7 +103,7 @@ def test_a_configuration_does_not_import_what_it_likes(
     (tmp_path / "bystander.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\nclass Letters: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    config["characters"]["characters_class"] = "bystander.Letters"
+    config["characters"] = {"characters_class": "bystander.Letters", "pad": "_", "characters": "abc"}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigurationError, match="alphabet"):
         load_engine(folder)

@@ -1,0 +1,93 @@
+"""docs/performance.md is what the reference results say, and only whole results become reference ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import results
+from bench.machine import describe
+from bench.render import adopt, render
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def made(name: str, *, quick: bool = False, **figures: float) -> results.Result:
+    given: dict[str, Any] = {figure.key: 1.0 for figure in results.FIGURES[name]} | figures
+    return results.Result(
+        measured_at=results.now(),
+        quick=quick,
+        machine=describe(),
+        settings={"threads": 2},
+        samples={"asr_bare_wav": [1.0, 2.0, 3.0]},
+        unit="ms",
+        **given,
+    )
+
+
+def saved(folder: Path, **given: results.Result) -> Path:
+    folder.mkdir()
+    for name, result in given.items():
+        (folder / f"{name}.json").write_text(result.model_dump_json())
+    return folder
+
+
+def row(page: str, label: str) -> list[str]:
+    return next([cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if label in line)
+
+
+def test_the_page_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "-m", "bench.render", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_target_is_met_or_missed() -> None:
+    page = render({"overhead": made("overhead", asr_overhead_ratio_10s_wav=1.021, asr_overhead_ratio_10s_mp3=1.05)})
+    assert row(page, "10 s MP3")[1:] == ["1.050", "≤ 1.050", "met"]
+    assert row(page, "alone, 10 s WAV")[1:] == ["1.021", "≤ 1.020", "**missed**"]
+
+
+def test_the_first_byte_is_held_to_the_bare_first_piece() -> None:
+    page = render({"overhead": made("overhead", tts_first_byte_ms=521.0, tts_bare_first_piece_ms=500.0)})
+    assert row(page, "first byte (pcm)")[1:] == ["521.0 ms", "≤ 520.0 ms", "**missed**"]
+
+
+def test_the_machine_and_the_spread_are_shown() -> None:
+    page = render({"overhead": made("overhead")})
+    assert describe().cpu in page
+    assert row(page, "`asr_bare_wav`") == ["`asr_bare_wav`", "3", "1.0", "2.0", "3.0", "3.0"]
+
+
+def test_a_result_survives_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "LATEST", tmp_path)
+    result = made("memory", asr_api_rss_mb=77.5)
+    path = results.write("memory", result)
+    assert results.read(path) == result
+    assert json.loads(path.read_text())["asr_api_rss_mb"] == 77.5
+    assert '"asr_bare_wav": [1.0, 2.0, 3.0]' in path.read_text()
+
+
+def test_whole_results_become_reference_ones(tmp_path: Path) -> None:
+    latest = saved(tmp_path / "latest", overhead=made("overhead"), memory=made("memory"))
+    adopt(latest, tmp_path / "reference")
+    assert {path.name for path in (tmp_path / "reference").iterdir()} == {"overhead.json", "memory.json"}
+
+
+def test_quick_results_do_not(tmp_path: Path) -> None:
+    latest = saved(tmp_path / "latest", overhead=made("overhead", quick=True), memory=made("memory"))
+    with pytest.raises(ValueError, match="make bench-overhead"):
+        adopt(latest, tmp_path / "reference")
+
+
+def test_results_with_a_figure_left_out_do_not(tmp_path: Path) -> None:
+    short = made("memory").model_dump()
+    del short[results.PEAK]
+    latest = saved(tmp_path / "latest", overhead=made("overhead"), memory=results.Result(**short))
+    with pytest.raises(ValueError, match="make bench-memory"):
+        adopt(latest, tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()
