@@ -107,8 +107,8 @@ def main() -> None:
         details={"minutes of speech": length, "minutes taken": round(run.seconds / 60, 2), "words": run.words}
         | {f"peak of {what}, MB": round(value, 1) for what, value in run.watch.peaks.items()},
         unit="MB",
-        samples=run.watch.samples,
-        notes=_notes(length, run),
+        samples={what: tuple(series) for what, series in run.watch.samples.items()},
+        notes=tuple(_notes(length, run)),
         **{key: round(value, 1) for key, value in figures.items()},
     )
     results.publish("memory", result, console)

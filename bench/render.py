@@ -40,6 +40,8 @@ def render(results: Mapping[str, Result]) -> str:
         parts += [f"## {TITLES[name]}", EXPLAINED[name], _figures(name, result), *_samples(name, result)]
         parts += [f"Note: {note}." for note in result.notes]
         parts += [_provenance(name, result)]
+    if not results:
+        parts.append("No results have been published yet.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,9 +81,9 @@ class Result(BaseModel):
     machine: Machine
     settings: Mapping[str, str | int]
     details: Mapping[str, float] = {}
-    samples: Mapping[str, Sequence[float]]
+    samples: Mapping[str, tuple[float, ...]]
     unit: str
-    notes: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def figures(self) -> dict[str, float]:
@@ -101,9 +101,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write(name: str, result: Result) -> Path:
-    """Write the latest result of a benchmark and return its path."""
-    path = LATEST / f"{name}.json"
+def write(name: str, result: Result, folder: Path = LATEST) -> Path:
+    """Write the result of a benchmark and return its path."""
+    path = folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", result.model_dump_json(indent=1))
     path.write_text(text + "\n", encoding="utf-8")

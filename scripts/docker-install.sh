@@ -12,6 +12,13 @@ if [ $# -lt 2 ]; then
     sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
+case ${3:-cpu} in
+cpu | cuda) ;;
+*)
+    echo "docker-install.sh: unknown device '$3'; use cpu or cuda (ROCm: docs/devices.md)" >&2
+    exit 2
+    ;;
+esac
 prefix=$1 source=$2 device=${3:-cpu} extras=${4:-} models=${5:-}
 python=$prefix/bin/python
 export PIP_NO_CACHE_DIR=${PIP_NO_CACHE_DIR:-1} PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -19,17 +26,10 @@ export PIP_NO_CACHE_DIR=${PIP_NO_CACHE_DIR:-1} PIP_DISABLE_PIP_VERSION_CHECK=1
 [ -x "$python" ] || python3 -m venv "$prefix"
 "$python" -m pip install "$source${extras:+[$extras]}"
 
-case $device in
-cpu) ;;
-cuda)
+if [ "$device" = cuda ]; then
     # The base image brings CUDA and cuDNN, so the libraries of the `cuda` extra are not needed.
     "$source/scripts/onnxruntime-gpu.sh" "$python"
-    ;;
-*)
-    echo "docker-install.sh: unknown device '$device'; use cpu or cuda (ROCm: docs/devices.md)" >&2
-    exit 2
-    ;;
-esac
+fi
 
 "$prefix/bin/voice-stack" --version
 if [ -n "$models" ]; then

@@ -5,7 +5,7 @@
 #
 # PYTHON       the Python 3.11+ to build it with (python3)
 # TORCH_INDEX  an extra package index for torch; without one the default wheel is taken, which on Linux may bring
-#              2 GB of CUDA libraries. https://download.pytorch.org/whl/cpu has builds without them.
+#              2 GB of CUDA libraries; PyTorch's own index has builds without them.
 #
 # The versions are those the tests were written with. Nothing is done when the environment is up to date.
 set -eu

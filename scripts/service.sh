@@ -131,13 +131,6 @@ pull_models() {
     run "${as_user[@]}" env "VOICE_STACK_CACHE=$cache" "HOME=$state" "$venv/bin/voice-stack" models pull $wanted
 }
 
-add_library_path() { # the CUDA libraries that came as wheels are not where the loader looks
-    local folders
-    folders=$(printf '%s:' "$venv"/lib/python3*/site-packages/nvidia/*/lib)
-    echo "+ add LD_LIBRARY_PATH to $1"
-    [ -n "$dry" ] || echo "Environment=LD_LIBRARY_PATH=${folders%:}" >>"$1"
-}
-
 write_unit() {
     echo "+ write $units/$unit"
     if [ -z "$dry" ]; then
@@ -148,7 +141,6 @@ write_unit() {
     for drop in ${gpu:+$gpu.conf} ${lan:+lan.conf}; do
         run install -D -m 644 "$source_dir/scripts/systemd/$drop" "$units/$unit.d/$drop"
     done
-    [ "$gpu" != nvidia ] || add_library_path "$units/$unit.d/nvidia.conf"
 }
 
 do_install() {

@@ -55,7 +55,8 @@ def _read(pcm: PcmFile, start: int, stop: int, sample_rate: int) -> Audio:
     """Read and resample block by block: the source may be ten times as large as what comes out."""
     resampler = Resampler(pcm.sample_rate, sample_rate)
     step = round(_BLOCK_SECONDS * pcm.sample_rate)
-    parts: list[Samples] = [
+    parts: list[Samples] = [np.zeros(0, dtype=np.float32)]
+    parts += [
         resampler.feed(pcm.read(at, min(at + step, stop)), last=at + step >= stop) for at in range(start, stop, step)
     ]
     return Audio(np.concatenate(parts), sample_rate)

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import sysconfig
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,14 @@ from core.worker import Event
 log = logging.getLogger(__name__)
 # Fewer malloc arenas keep the RSS of a threaded worker flat; no worker may ask a model hub for anything.
 WORKER_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
+
+
+def _environment() -> dict[str, str]:
+    """Return a worker's environment, in which CUDA libraries that came as wheels are found like those of the system."""
+    folders = [str(folder) for folder in Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib")]
+    given = os.environ.get("LD_LIBRARY_PATH", "")
+    path = os.pathsep.join([given, *folders] if given else folders)
+    return {**os.environ, **WORKER_ENVIRONMENT} | ({"LD_LIBRARY_PATH": path} if path else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +129,7 @@ class WorkerProcess:
                 *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, **WORKER_ENVIRONMENT},
+                env=_environment(),
                 start_new_session=True,
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)

@@ -95,11 +95,10 @@ def create_service(
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        # Validation of our own (400, never 422) is documented by the routes.
-        responses={},
     )
     _add_error_handlers(app)
     _add_health(app, source)
+    _document_errors(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -111,6 +110,28 @@ def create_service(
     keys = ApiKeys(settings.api_keys, public_listings=settings.public_listings)
     app.add_middleware(RequestMiddleware, keys=keys)
     return app
+
+
+def _document_errors(app: FastAPI) -> None:
+    """Describe our one error shape in the OpenAPI document, instead of FastAPI's 422, which is never sent."""
+    error: dict[str, Any] = {field: {"type": "string"} for field in ("message", "type")}
+    error |= {field: {"type": ["string", "null"]} for field in ("param", "code")}
+    schema = {"type": "object", "properties": {"error": {"type": "object", "properties": error}}}
+    answer = {"description": "Error", "content": {"application/json": {"schema": schema}}}
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = answer
+        for name in ("HTTPValidationError", "ValidationError"):
+            document.get("components", {}).get("schemas", {}).pop(name, None)
+        return document
+
+    # FastAPI's own way to change the document.
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_error_handlers(app: FastAPI) -> None:

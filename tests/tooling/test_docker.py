@@ -92,14 +92,12 @@ def test_the_install_commands_work(
     assert all(path.startswith(str(prefix)) for path in where.split())
 
 
-def test_the_install_script_refuses_an_unknown_device(
-    context: Path, fresh_venv: Callable[[Path], Path], plain_environ: dict[str, str], tmp_path: Path
-) -> None:
-    prefix = fresh_venv(tmp_path / "prefix")
-    command = [str(context / "scripts" / "docker-install.sh"), str(prefix), str(context), "tpu"]
-    done = subprocess.run(command, env=plain_environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_the_install_script_refuses_an_unknown_device(context: Path, tmp_path: Path) -> None:
+    command = [str(context / "scripts" / "docker-install.sh"), str(tmp_path / "prefix"), str(context), "tpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "docs/devices.md" in done.stderr
+    assert not (tmp_path / "prefix").exists()
 
 
 def health_check(service: str, env: dict[str, str]) -> int:

@@ -31,6 +31,7 @@ from utils.audio.spans import Span, Timeline, keep
 
 _FILES = ("config.json", "model.bin", "tokenizer.json")
 _MAX_INTRA_THREADS = 4
+_MIN_SECONDS = 0.1  # nothing can be said in less, and Whisper makes something up
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
 # Distilled models were trained without translation and answer in the language that was spoken.
@@ -205,7 +206,7 @@ def _threads_per_call(workers: int) -> int:
 
 def _spans(audio: Audio, options: VadOptions | None) -> list[Span]:
     if options is None:
-        return [Span(0.0, audio.duration)] if len(audio.samples) else []
+        return [Span(0.0, audio.duration)] if audio.duration >= _MIN_SECONDS else []
     return vad.speech(
         audio,
         threshold=options.threshold,

@@ -234,9 +234,8 @@ class _Child(Encoder):
 
 
 def _command(audio_format: AudioFormat, sample_rate: int, tempo: float, out_frames: int | None) -> list[str]:
-    samples = ffmpeg.input(
-        "pipe:0", format="s16le", ar=sample_rate, ac=1, probesize=32, analyzeduration=0, fflags="nobuffer"
-    )
+    # Without -fflags nobuffer: ffmpeg 7 then drops the first packet, which it had read to look at the stream.
+    samples = ffmpeg.input("pipe:0", format="s16le", ar=sample_rate, ac=1, probesize=32, analyzeduration=0)
     steps = math.ceil(abs(math.log(tempo, _MAX_STRETCH)))
     for _ in range(steps):
         samples = samples.filter("atempo", tempo ** (1 / steps))

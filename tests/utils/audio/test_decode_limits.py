@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 import anyio
@@ -17,7 +17,7 @@ from utils.audio.pcm import PcmFile
 Make = Callable[..., Path]
 Children = Callable[[], list[int]]
 Wait = Callable[..., Awaitable[int]]
-Refused = Callable[..., Awaitable[str]]
+Refused = Callable[..., Coroutine[None, None, str]]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_child_left")]
 LIMITS = Limits(timeout=60)

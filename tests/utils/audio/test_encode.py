@@ -288,16 +288,6 @@ async def test_death_of_the_child_is_an_error_for_both_sides(name: str, first_ch
     await encoder.close()
 
 
-async def test_child_that_ends_early_in_order_is_an_error_too(first_child: Wait) -> None:
-    encoder = await Encoder.open(FORMATS["mp3"], sample_rate=RATE)
-    await encoder.write(tone(1.0))
-    os.kill(await first_child(), signal.SIGINT)
-    with pytest.raises(EncoderError):
-        async for _ in encoder.chunks():
-            pass
-    await encoder.close()
-
-
 @pytest.mark.parametrize("name", ["mp3", "wav"])
 async def test_closing_in_the_middle_frees_writer_and_reader(name: str, children: Children) -> None:
     encoder = await Encoder.open(FORMATS[name], sample_rate=RATE)
