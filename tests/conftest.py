@@ -63,7 +63,7 @@ class Service:
 
     def leftovers(self) -> list[Path]:
         """Files and folders of requests that are still in the spool."""
-        return [path for folder in self.tmp.iterdir() for path in folder.iterdir() if path.name != "lock"]
+        return [path for folder in self.tmp.iterdir() for path in folder.glob("r-*")]
 
     def children(self) -> list[int]:
         """Processes whose parent is the service."""

@@ -189,4 +189,5 @@ class AsrService:
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
+            tmp=self.spool.path,
         )

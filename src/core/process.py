@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -26,12 +27,12 @@ log = logging.getLogger(__name__)
 WORKER_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
 
 
-def _environment() -> dict[str, str]:
-    """Return a worker's environment, in which CUDA libraries that came as wheels are found like those of the system."""
+def _environment(tmp: str) -> dict[str, str]:
+    """Return a worker's environment: CUDA libraries that came as wheels are found like those of the system."""
     folders = [str(folder) for folder in Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib")]
     given = os.environ.get("LD_LIBRARY_PATH", "")
     path = os.pathsep.join([given, *folders] if given else folders)
-    return {**os.environ, **WORKER_ENVIRONMENT} | ({"LD_LIBRARY_PATH": path} if path else {})
+    return {**os.environ, **WORKER_ENVIRONMENT, "TMPDIR": tmp} | ({"LD_LIBRARY_PATH": path} if path else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class WorkerSpec:
     """What a worker process runs: `handler` is "module:Class" of a WorkerHandler, `config` its JSON configuration.
 
     `slots` calls run at once; `load_timeout` and `idle_unload` are seconds (-1: never unloaded);
-    `max_waiting` calls may queue for a slot.
+    `max_waiting` calls may queue for a slot; `tmp` is where its temporary folder is made.
     """
 
     name: str
@@ -50,6 +51,7 @@ class WorkerSpec:
     load_timeout: float = 120.0
     idle_unload: float = -1.0
     log_level: str = "INFO"
+    tmp: Path | None = None
 
 
 class Call:
@@ -106,11 +108,16 @@ class WorkerProcess:
     """A running worker process."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        tmp: tempfile.TemporaryDirectory[str],
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._tmp = tmp
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -120,6 +127,8 @@ class WorkerProcess:
     @classmethod
     async def start(cls, spec: WorkerSpec) -> WorkerProcess:
         """Spawn the process and tell it what to load; returns before it has loaded."""
+        # A folder of its own: what libraries leave there (phonemizer a copy of espeak) goes when the process does.
+        tmp = tempfile.TemporaryDirectory(prefix="worker-", dir=spec.tmp, ignore_cleanup_errors=True)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -129,11 +138,11 @@ class WorkerProcess:
                 *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=_environment(),
+                env=_environment(tmp.name),
                 start_new_session=True,
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        worker = cls(process, reader, writer)
+        worker = cls(process, reader, writer, tmp)
         load = {
             "handler": spec.handler,
             "config": dict(spec.config),
@@ -223,6 +232,7 @@ class WorkerProcess:
         if self._calls:
             log.error("worker %d ended with status %d and %d calls in flight", self.pid, status, len(self._calls))
         self._calls.clear()
+        self._tmp.cleanup()
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -15,6 +15,7 @@ from core.catalogue import Catalogue
 from core.host import ModelHost
 from core.model_entry import ModelRef
 from core.process import Call, WorkerSpec
+from core.spool import Spool
 from tts import engine_factory
 from tts.engine import TtsEngine
 from tts.settings import TtsSettings
@@ -75,6 +76,7 @@ class TtsService:
             settings=settings,
             spec=self._spec,
         )
+        self._spool: Spool | None = None
         self._book = VoiceBook(settings.voice_dir, default=settings.default_voice)
 
     @property
@@ -88,11 +90,14 @@ class TtsService:
 
     async def start(self) -> None:
         """Begin to load the default model."""
+        self._spool = Spool(self.settings.places.tmp, "tts")
         self.host.start(preload=self.settings.preload)
 
     async def close(self) -> None:
         """End the workers."""
         await self.host.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def voices(self, model: ModelRef) -> list[Voice]:
         """Return the voices of a model: its own, and the recordings in the voices folder where it can clone."""
@@ -106,7 +111,8 @@ class TtsService:
         facts = self.host.worker(model).facts
         if "voices" in facts:
             return _VOICES.validate_python(facts["voices"])
-        return list(self._engine(model).list_voices(model.path)) if model.path else []
+        found = self._engine(model).list_voices(model.path) if model.path else ()
+        return [replace(voice, model=model.id) for voice in found]
 
     def _can_clone(self, model: ModelRef) -> bool:
         return bool(self.host.worker(model).facts.get("can_clone", self._engine(model).can_clone))
@@ -177,4 +183,5 @@ class TtsService:
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
+            tmp=self._spool.path if self._spool else None,
         )

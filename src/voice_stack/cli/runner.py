@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from core import devices, logs
 from core.errors import ConfigurationError, VoiceStackError
 from core.settings import ServiceSettings, unknown_names
+from utils.audio import ffmpeg
 
 log = logging.getLogger("voice_stack")
 Name = Literal["asr", "tts"]
@@ -40,6 +41,7 @@ def run(name: Name) -> int:
     logs.setup(settings.log_level)
     _report(name, settings)
     devices.choose(settings.device, devices.hardware(), index=settings.device_index)
+    _find_ffmpeg()
     listener = _listen(settings.host, settings.port)
     app = import_module(f"{name}.app").create_app(settings)
     config = uvicorn.Config(
@@ -80,6 +82,14 @@ def _report(name: Name, settings: ServiceSettings) -> None:
         log.warning("listening on %s without API_KEYS: everybody who reaches this machine may use the service", host)
     if settings.debugpy_enable:
         _attach_debugger(settings)
+
+
+def _find_ffmpeg() -> None:
+    """Look for ffmpeg now: the first look takes 200 ms, which no request should pay."""
+    try:
+        ffmpeg.executable()
+    except ffmpeg.FfmpegMissing as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _is_loopback(host: str) -> bool:
