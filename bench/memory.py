@@ -82,7 +82,10 @@ def main() -> None:
     """Measure, print the table, and write bench/results/latest/memory.json."""
     console = Console()
     machine, plan, length = describe(), Plan.from_environment(), minutes()
-    with tempfile.TemporaryDirectory(prefix="bench-memory-") as name, httpx.Client(timeout=600.0) as client:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-memory-") as name,
+        httpx.Client(timeout=600.0, trust_env=False) as client,
+    ):
         folder = Path(name)
         console.print("idle services")
         tts = measure_tts(plan, client)

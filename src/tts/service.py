@@ -107,6 +107,18 @@ class TtsService:
         """Return the voice a request names, None meaning the default one; VoiceNotFound lists what there is."""
         return self._book.resolve(name, language, self._builtin(model), clones=self._can_clone(model))
 
+    def _model_and_voice(self, model: ModelRef, name: str | None, language: str | None) -> tuple[ModelRef, Voice]:
+        """Return the voice and its model; a voice the default model lacks brings the installed model that has it."""
+        try:
+            return model, self.find_voice(model, name, language)
+        except errors.VoiceNotFound:
+            if model.id == self.host.default().id:
+                for other in self.host.installed():
+                    for voice in self.voices(other):
+                        if voice.id == name:
+                            return other, voice
+            raise
+
     def _builtin(self, model: ModelRef) -> list[Voice]:
         facts = self.host.worker(model).facts
         if "voices" in facts:
@@ -131,9 +143,10 @@ class TtsService:
         sample_rate: int | None = None,
     ) -> Utterance:
         """Return what a request wants said: its voice found, its output rate chosen. Raises VoiceNotFound."""
+        model, found = self._model_and_voice(model, voice, options.language)
         return Utterance(
             text=text,
-            voice=self.find_voice(model, voice, options.language),
+            voice=found,
             model=model,
             options=options,
             response_format=response_format,

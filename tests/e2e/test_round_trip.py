@@ -83,11 +83,20 @@ def test_speed_changes_the_length_and_not_the_words(real_tts: Any, real_asr: Any
 def test_a_voice_may_be_chosen_and_must_exist(real_tts: Any) -> None:
     listed = httpx.get(f"{real_tts.url}/v1/audio/voices").json()["voices"]
     assert all({"id", "name"} <= set(voice) for voice in listed)
-    last = speak(real_tts, "Hello there.", voice=listed[-1]["id"])
-    assert last.headers["x-voice-stack-voice"] == listed[-1]["id"]
+    last = speak(real_tts, "Hello there.", voice="af_heart")
+    assert last.headers["x-voice-stack-voice"] == "af_heart"
     answer = httpx.post(f"{real_tts.url}/v1/audio/speech", json={"input": "Hello.", "voice": "nobody"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "voice_not_found"
+
+
+def test_a_voice_of_another_installed_model_brings_that_model(real_tts: Any, real_asr: Any) -> None:
+    answer = speak(real_tts, SENTENCES[3], voice="en_US-joe-medium", model="tts-1")
+    assert answer.headers["x-voice-stack-model"] == "piper-en_US-joe-medium"
+    assert word_error_rate(SENTENCES[3], hear(real_asr, answer.content)) <= 0.3
+    asked = {"input": "Hello.", "voice": "af_heart", "model": "piper-en_US-joe-medium"}
+    refused = httpx.post(f"{real_tts.url}/v1/audio/speech", json=asked)
+    assert refused.json()["error"]["code"] == "voice_not_found"
 
 
 def test_real_recordings_are_transcribed(real_asr: Any, speech_data: Path) -> None:

@@ -78,7 +78,7 @@ async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) 
     async with AsyncExitStack() as stack:
         opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, whole=not wanted.stream))
         encoded = await until_disconnect(request.receive, opening)
-        headers = {**HEADERS, MODEL_HEADER: model.id, "x-voice-stack-voice": utterance.voice.id}
+        headers = {**HEADERS, MODEL_HEADER: utterance.model.id, "x-voice-stack-voice": utterance.voice.id}
         if wanted.stream_format == "sse":
             events = _sse(encoded, stack.pop_all())
             return Stream(events, media_type="text/event-stream", headers=headers)

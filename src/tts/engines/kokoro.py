@@ -91,6 +91,9 @@ class KokoroEngine(TtsEngine):
         from kokoro_onnx import Kokoro
         from kokoro_onnx.chunker import split_phonemes
 
+        # It warns whenever espeak says two words as one, which is not an error and would be in every log.
+        logging.getLogger("phonemizer").setLevel(logging.ERROR)
+
         if self.context.model is None:
             raise ConfigurationError("the kokoro engine needs a model folder")
         self._styles = {path.stem: path for path in _style_files(self.context.model)}
