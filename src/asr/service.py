@@ -182,7 +182,6 @@ class AsrService:
                 "workers": settings.workers,
                 "cache": str(settings.places.cache / "engines" / "asr"),
                 "engine_options": settings.engine_options,
-                "translates": model.translates,
             },
             slots=settings.workers,
             max_waiting=settings.max_waiting,

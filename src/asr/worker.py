@@ -6,19 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from asr.engine import AsrEngine
 from asr.engine_factory import registry
 from asr.pieces import Piece, pieces
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions
-from core import devices
-from core.engines import EngineContext
-from core.errors import ConfigurationError, InternalError
+from core.engine_loading import EngineConfig, load_engine
+from core.errors import InternalError
 from core.worker import Event, WorkerHandler
 from utils import memory
 from utils.audio import vad
@@ -50,9 +48,7 @@ class AsrWorker(WorkerHandler):
 
     def load(self) -> dict[str, Any]:
         """Make and load the engine of the configuration; ConfigurationError says what is wrong with it."""
-        engine = self._make()
-        engine.load()
-        self._engine = engine
+        engine = self._engine = load_engine(registry(), EngineConfig.model_validate(dict(self.config)))
         memory.trim()
         return {
             "engine": self.config["engine"],
@@ -77,31 +73,6 @@ class AsrWorker(WorkerHandler):
         """Close the engine."""
         if self._engine is not None:
             self._engine.close()
-
-    def _make(self) -> AsrEngine:
-        config = self.config
-        found = registry().get(config["engine"])
-        wanted, index = str(config["device"]), int(config["device_index"])
-        choice = devices.choose(wanted, devices.usable(found.runtime), index=index)
-        log.info("%s runs on %s (%s)", config["engine"], choice.device, choice.reason)
-        try:
-            return found(
-                EngineContext(
-                    model=Path(config["model"]) if config["model"] else None,
-                    model_id=config["model_id"],
-                    device=choice.device,
-                    device_index=index,
-                    compute_type=config["compute_type"],
-                    threads=config["threads"],
-                    workers=config["workers"],
-                    cache=Path(config["cache"]) if config["cache"] else None,
-                    options=config["engine_options"],
-                )
-            )
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"option {name!r} of engine {config['engine']}: {first['msg']}") from error
 
 
 def _pieces(engine: AsrEngine, pcm: PcmFile) -> Iterator[Piece]:

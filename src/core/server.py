@@ -6,13 +6,13 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers, MutableHeaders
@@ -39,8 +39,14 @@ _HTTP_ERRORS: dict[int, type[VoiceStackError]] = {
 }
 
 
-class HealthSource(Protocol):
-    """What a service tells about itself; both services implement it."""
+class Service(Protocol):
+    """What an app needs of the service behind it."""
+
+    async def start(self) -> None:
+        """Begin to work."""
+
+    async def close(self) -> None:
+        """End everything."""
 
     @property
     def ready(self) -> bool:
@@ -83,12 +89,20 @@ def error_response(error: VoiceStackError) -> Response:
     return JsonResponse({"error": error.to_dict()}, status_code=error.status, headers=error.headers())
 
 
-def create_service(
-    settings: ServiceSettings,
-    source: HealthSource,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-) -> FastAPI:
-    """Return an app with everything but the service's own routes."""
+def create_service(settings: ServiceSettings, service: Service, routers: Sequence[APIRouter]) -> FastAPI:
+    """Return the app of a service, which starts and ends with it and is at `app.state.service`.
+
+    The routers answer under the prefix and without one.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
     app = FastAPI(
         title=settings.project_name,
         version=settings.version,
@@ -97,8 +111,12 @@ def create_service(
         redoc_url=None,
     )
     _add_error_handlers(app)
-    _add_health(app, source)
+    _add_health(app, service)
     _document_errors(app)
+    app.state.service = service
+    for router in routers:
+        app.include_router(router, prefix=settings.api_v1_str)
+        app.include_router(router, include_in_schema=False)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -167,7 +185,7 @@ def from_validation(problems: Any) -> VoiceStackError:  # pydantic's own list ty
     return errors.InvalidRequest(f"invalid value for {param!r}: {text}", param=param)
 
 
-def _add_health(app: FastAPI, source: HealthSource) -> None:
+def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/livez", tags=["health"], summary="Whether the event loop runs")
     async def livez() -> Response:
         return JsonResponse({"status": "ok"})
@@ -175,14 +193,14 @@ def _add_health(app: FastAPI, source: HealthSource) -> None:
     @app.get("/ready", tags=["health"], include_in_schema=False)
     @app.get("/readyz", tags=["health"], summary="Whether the default model answers")
     async def readyz() -> Response:
-        ready = source.ready
-        return JsonResponse(source.health() | {"ready": ready}, status_code=200 if ready else 503)
+        ready = service.ready
+        return JsonResponse(service.health() | {"ready": ready}, status_code=200 if ready else 503)
 
     @app.get("/healthcheck", tags=["health"], include_in_schema=False)
     @app.get("/healthz", tags=["health"], include_in_schema=False)
     @app.get("/health", tags=["health"], summary="What the service is and does; always 200")
     async def health() -> Response:
-        return JsonResponse({"status": "ok", "ready": source.ready, **source.health()})
+        return JsonResponse({"status": "ok", "ready": service.ready, **service.health()})
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:

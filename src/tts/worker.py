@@ -6,14 +6,12 @@ import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from core import devices
-from core.engines import EngineContext
+from core.engine_loading import EngineConfig, load_engine
 from core.errors import InternalError, InvalidRequest, NotSupported
 from core.worker import Event, WorkerHandler
 from tts import engine_factory, language, pieces
@@ -27,19 +25,9 @@ from utils.text import normalize
 log = logging.getLogger(__name__)
 
 
-class WorkerConfig(BaseModel):
+class WorkerConfig(EngineConfig):
     """The configuration that the API process hands over."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    engine: str
-    model: Path | None = None
-    model_id: str = ""
-    device: str = "auto"
-    device_index: int = 0
-    threads: int = 0
-    cache: Path | None = None
-    engine_options: dict[str, Any] = Field(default_factory=dict)
     max_chars: int = 180
     auto_lang: bool = True
 
@@ -75,27 +63,11 @@ class TtsWorker(WorkerHandler):
         self._references = References()
 
     def load(self) -> dict[str, Any]:
-        """Choose the device, load the engine, and tell what it can do."""
-        config = self._config
-        engine_class = engine_factory.registry().get(config.engine)
-        engine_class.check_requirements()
-        choice = devices.choose(config.device, devices.usable(engine_class.runtime), index=config.device_index)
-        log.info("%s runs on %s (%s)", config.model_id or config.engine, choice.device, choice.reason)
-        context = EngineContext(
-            model=config.model,
-            model_id=config.model_id,
-            device=choice.device,
-            device_index=config.device_index,
-            threads=config.threads,
-            cache=config.cache,
-            options=config.engine_options,
-        )
-        engine = engine_class(context)
-        engine.load()
-        self._engine = engine
-        if config.auto_lang:
+        """Load the engine and tell what it can do."""
+        engine = self._engine = load_engine(engine_factory.registry(), self._config)
+        if self._config.auto_lang:
             language.warm_up(engine.languages)
-        return self._facts(engine, choice.device)
+        return self._facts(engine, engine.context.device)
 
     def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
         """Speak: a `start` event at once, then an `audio` event with signed 16-bit PCM for every chunk."""

@@ -28,7 +28,6 @@ CONFIG: dict[str, Any] = {
     "workers": 1,
     "cache": None,
     "engine_options": {},
-    "translates": True,
 }
 
 

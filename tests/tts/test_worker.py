@@ -90,7 +90,7 @@ def test_what_cannot_work_does_not_load(config: dict[str, Any]) -> None:
 
 
 def test_unknown_engine_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="beams"):
+    with pytest.raises(ConfigurationError, match="beams"):
         TtsWorker({"engine": "fake", "engine_options": {"beams": 3}}).load()
 
 
