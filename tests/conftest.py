@@ -22,6 +22,11 @@ SPEECH_DATA = ROOT.parent / "shared" / "data"
 START_SECONDS = 120.0
 
 
+# A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Async tests run on asyncio, which is what the services run on."""

@@ -66,8 +66,13 @@ class Spool:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder, saying so in the log when that fails."""
-    shutil.rmtree(path, onerror=lambda _f, name, info: log.warning("cannot remove %s: %s", name, info[1]))
+    """Remove a folder, saying so in the log when that fails; one that is gone already is fine."""
+
+    def report(_function: object, name: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            log.warning("cannot remove %s: %s", name, info[1])
+
+    shutil.rmtree(path, onerror=report)
 
 
 def storage_error(error: OSError) -> Exception:

@@ -167,7 +167,7 @@ class Worker:
     async def _start(self) -> WorkerProcess:
         started = time.monotonic()
         self._error = None
-        process = await WorkerProcess.start(self.spec)
+        process = await self._spawned()
         try:
             self.facts = await process.ready()
         except errors.EngineCrashed as error:
@@ -186,6 +186,17 @@ class Worker:
         self._spawn(self._watch(process))
         self._start_idle_timer()
         return process
+
+    async def _spawned(self) -> WorkerProcess:
+        """Start a process; a cancellation in the middle of it would leave one that nobody knows."""
+        starting = asyncio.ensure_future(WorkerProcess.start(self.spec))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            process = await starting
+            process.kill()
+            await process.closed.wait()
+            raise
 
     async def _watch(self, process: WorkerProcess) -> None:
         await process.closed.wait()
