@@ -51,6 +51,7 @@ class Worker:
         self.last_used = time.monotonic()
         self._process: WorkerProcess | None = None
         self._loading: asyncio.Task[WorkerProcess] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._error: errors.VoiceStackError | None = None
         self._slots = asyncio.Semaphore(spec.slots)
         self._calls = 0
@@ -155,13 +156,12 @@ class Worker:
     async def close(self) -> None:
         """Unload, and end everything in the background."""
         self._closed = True
-        if self._loading is not None and not self._loading.done():
-            self._loading.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._loading
+        for task in (self._watching, self._loading):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.unload()
-        for task in list(self._tasks):
-            task.cancel()
+        # What is left waits for the process to end, which it has been told to.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _start(self) -> WorkerProcess:
@@ -176,6 +176,7 @@ class Worker:
             raise
         except errors.VoiceStackError as error:
             self._error = error
+            await process.stop()
             raise
         except asyncio.CancelledError:
             process.kill()
@@ -183,7 +184,7 @@ class Worker:
             raise
         log.info("loaded %s in %.1f s (pid %d)", self.spec.name, time.monotonic() - started, process.pid)
         self._process = process
-        self._spawn(self._watch(process))
+        self._watching = self._spawn(self._watch(process))
         self._start_idle_timer()
         return process
 
