@@ -86,7 +86,8 @@ class AsrService:
     """Everything the ASR service does. `start` before the first call, `close` at the end."""
 
     def __init__(self, settings: AsrSettings) -> None:
-        engine_factory.registry().check(settings.engine)
+        registry = engine_factory.registry()
+        registry.check(settings.engine)
         self.settings = settings
         self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
         self.host = ModelHost(
@@ -94,6 +95,7 @@ class AsrService:
             task=TASK,
             default=settings.model,
             settings=settings,
+            registry=registry,
             spec=self._spec,
         )
         self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)

@@ -227,6 +227,8 @@ class InternalError(VoiceStackError):
 class ConfigurationError(InternalError):
     """The settings contradict each other or the machine; the service refuses to start."""
 
+    retry = False
+
 
 class NotSupported(VoiceStackError):
     """A known feature that no installed engine provides."""

@@ -12,8 +12,10 @@ from typing import Any
 
 from core import errors
 from core.catalogue import Catalogue
+from core.engines import Engine
 from core.model_entry import ModelRef, Task
 from core.process import Call, WorkerSpec
+from core.registry import EngineRegistry
 from core.settings import ServiceSettings
 from core.workers import Worker, WorkerPool
 
@@ -30,12 +32,14 @@ class ModelHost:
         task: Task,
         default: str,
         settings: ServiceSettings,
+        registry: EngineRegistry[Any],
         spec: Callable[[ModelRef], WorkerSpec],
     ) -> None:
         self.catalogue = catalogue
         self._task = task
         self._default = default
         self._settings = settings
+        self._registry = registry
         self._spec = spec
         self._pool = WorkerPool(settings.model_slots)
         self._startup: asyncio.Task[None] | None = None
@@ -49,9 +53,14 @@ class ModelHost:
     def resolve(self, name: str | None) -> ModelRef:
         """Return the model a request names, which must be installed; empty or None means the default.
 
-        Raises ModelNotFound; for a model that is known but not pulled the message says how to pull it.
+        Raises ModelNotFound (for a model that is known but not pulled the message says how to pull it), NotSupported
+        when the library of its engine is not installed.
         """
         model = self.catalogue.require(self._find(name))
+        if missing := self._missing(model):
+            raise errors.NotSupported(
+                f"the engine of {model.id} needs {', '.join(missing)}, which is not installed", param="model"
+            )
         if model.stands_in_for:
             log.info("%s is not installed; %s answers in its place", model.stands_in_for, model.id)
         return model
@@ -67,12 +76,16 @@ class ModelHost:
             raise
 
     def installed(self) -> list[ModelRef]:
-        """Return the installed models of the service, the default first."""
-        models = {model.id: model for model in self.catalogue.entries(self._task) if model.installed}
+        """Return the models that can be used, the default first: weights and the engine's library are installed."""
+        found = self.catalogue.entries(self._task)
         with contextlib.suppress(errors.ModelNotFound):
-            default = self.default()
-            models = ({default.id: default} if default.installed else {}) | models
-        return list(models.values())
+            found = [self.default(), *found]
+        return list({model.id: model for model in found if model.installed and not self._missing(model)}.values())
+
+    def _missing(self, model: ModelRef) -> tuple[str, ...]:
+        """Return the libraries that the model's engine needs and that are not installed."""
+        engine: type[Engine] = self._registry.get(model.engine)
+        return engine.missing()
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
@@ -82,6 +83,11 @@ class Stream(StreamingResponse):
         del scope
         async with aclosing(self._parts):
             await until_disconnect(receive, self.stream_response(send))
+
+
+def header_text(text: str) -> str:
+    """Return a name as a header can carry it: what is not plain ASCII is percent-encoded."""
+    return quote(text, safe=" !#$&'()*+,-./:;=?@[]_~")
 
 
 def error_response(error: VoiceStackError) -> Response:

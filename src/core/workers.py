@@ -136,13 +136,13 @@ class Worker:
         try:
             process = await self.load()
             call = process.open_call(method, params, body, timeout=timeout)
+            self._spawn(self._release_after(call))
             yield call
         finally:
-            # The slot stays taken until the worker has really stopped. A task of its own, because the caller may be
-            # inside a cancelled scope, where every await would be cut short.
-            if call is None or call.done.is_set():
+            # Tasks of their own, because the caller may be inside a cancelled scope, where every await is cut short.
+            if call is None:
                 self._release()
-            else:
+            elif not call.done.is_set():
                 self._spawn(self._cancel(call))
 
     async def unload(self) -> None:
@@ -234,9 +234,11 @@ class Worker:
         except TimeoutError:
             log.warning("call %d of %s did not stop; ending its worker", call.number, self.spec.name)
             call.kill()
-            await call.done.wait()
-        finally:
-            self._release()
+
+    async def _release_after(self, call: Call) -> None:
+        """Give the slot back when the worker is done, neither before nor when a slow reader has taken everything."""
+        await call.done.wait()
+        self._release()
 
     def _release(self) -> None:
         self._calls -= 1
@@ -314,6 +316,8 @@ class WorkerPool:
 
     async def _make_room(self, wanted: Worker) -> None:
         deadline = time.monotonic() + wanted.spec.load_timeout
+        if wanted.state in {"ready", "loading"}:
+            return
         async with self._room:
             while wanted.state not in {"ready", "loading"}:
                 loaded = [w for w in self._workers.values() if w is not wanted and w.state in {"ready", "loading"}]

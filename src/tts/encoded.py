@@ -37,14 +37,14 @@ class EncodedSpeech:
         audio_format = FORMATS[utterance.response_format]
         async with service.speak(utterance) as speech, aclosing(speech.pcm()) as samples:
             whole = whole or (audio_format.name == "wav" and speech.pieces == 1)
-            ready = b"".join([part async for part in samples]) if whole else None
+            ready = [part async for part in samples] if whole else None
             encoder = await Encoder.open(
                 audio_format,
                 sample_rate=speech.sample_rate,
                 tempo=speech.tempo,
-                total_frames=None if ready is None else len(ready) // SAMPLE_BYTES,
+                total_frames=None if ready is None else sum(map(len, ready)) // SAMPLE_BYTES,
             )
-            encoded = cls(speech, encoder, samples if ready is None else _one(ready), utterance)
+            encoded = cls(speech, encoder, samples if ready is None else _drain(ready), utterance)
             try:
                 await encoded.start()
                 yield encoded
@@ -64,8 +64,12 @@ class EncodedSpeech:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes as they are made; raise what broke the synthesis."""
         yield self._first
-        async for chunk in self._bytes:
-            yield chunk
+        try:
+            async for chunk in self._bytes:
+                yield chunk
+        except EncoderError as error:
+            await self._check()
+            raise errors.InternalError("the audio encoder failed") from error
         await self._check()
 
     async def complete(self) -> bytes:
@@ -75,7 +79,7 @@ class EncodedSpeech:
 
     def usage(self) -> tuple[int, int]:
         """Return words read and tenths of a second spoken, which stand for the tokens of OpenAI's usage object."""
-        return self._words, round(10 * self._frames / self._speech.sample_rate)
+        return self._words, round(10 * self._frames / (self._speech.sample_rate * self._speech.tempo))
 
     async def start(self) -> None:
         """Wait for the first bytes; raise what came instead of them."""
@@ -98,7 +102,7 @@ class EncodedSpeech:
             async for samples in self._samples:
                 self._frames += len(samples) // SAMPLE_BYTES
                 await self._encoder.write(samples)
-        except errors.VoiceStackError:
+        except Exception:
             # The reader waits for the encoder: end it, and `_check` tells the reader why.
             with contextlib.suppress(EncoderError):
                 await self._encoder.finish()
@@ -115,5 +119,8 @@ class EncodedSpeech:
             raise errors.InvalidRequest("the input has nothing that can be spoken", param="input")
 
 
-async def _one(samples: bytes) -> AsyncGenerator[bytes, None]:
-    yield samples
+async def _drain(parts: list[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the parts, forgetting each: an hour of speech need not be there twice."""
+    parts.reverse()
+    while parts:
+        yield parts.pop()

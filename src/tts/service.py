@@ -74,6 +74,7 @@ class TtsService:
             task=TASK,
             default=settings.model,
             settings=settings,
+            registry=self._registry,
             spec=self._spec,
         )
         self._spool: Spool | None = None
@@ -90,7 +91,7 @@ class TtsService:
 
     async def start(self) -> None:
         """Begin to load the default model."""
-        self._spool = Spool(self.settings.places.tmp, "tts")
+        _ = self.spool
         self.host.start(preload=self.settings.preload)
 
     async def close(self) -> None:
@@ -98,6 +99,18 @@ class TtsService:
         await self.host.close()
         if self._spool is not None:
             self._spool.close()
+
+    @property
+    def spool(self) -> Spool:
+        """The folder for what is in flight."""
+        if self._spool is None:
+            self._spool = Spool(self.settings.places.tmp, "tts")
+        return self._spool
+
+    async def prepare(self, model: ModelRef) -> None:
+        """Load a model whose voices nobody can tell before that, as those of XTTS."""
+        if "voices" not in self.host.worker(model).facts and not self._builtin(model):
+            await self.host.load(model)
 
     def voices(self, model: ModelRef) -> list[Voice]:
         """Return the voices of a model: its own, and the recordings in the voices folder where it can clone."""
@@ -196,5 +209,5 @@ class TtsService:
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
-            tmp=self._spool.path if self._spool else None,
+            tmp=self.spool.path,
         )

@@ -49,7 +49,7 @@ class TtsSettings(ServiceSettings):
         default=64, validation_alias="TTS_MAX_WAITING", description="Requests that may wait before 429 queue_full."
     )
     timeout: float = Field(
-        default=600.0, gt=0, validation_alias="TTS_TIMEOUT", description="Seconds one request may take before 504."
+        default=3600.0, gt=0, validation_alias="TTS_TIMEOUT", description="Seconds one request may take before 504."
     )
     voice_dir: Path = Field(
         default=Path("voices"),

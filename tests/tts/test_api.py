@@ -9,7 +9,9 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -208,7 +210,10 @@ def test_json_that_is_none_is_a_400(tts: httpx.Client, body: bytes) -> None:
 def test_a_byte_order_mark_and_a_form_are_fine(tts: httpx.Client) -> None:
     marked = b'\xef\xbb\xbf{"input": "Hi."}'
     assert tts.post(SPEECH, content=marked, headers={"content-type": "application/json"}).status_code == 200
+    wide = '{"input": "Hi."}'.encode("utf-16")
+    assert tts.post(SPEECH, content=wide, headers={"content-type": "application/json"}).status_code == 200
     assert tts.post(SPEECH, data={"input": "Hi."}).status_code == 200
+    assert tts.post(SPEECH, files={"input": (None, "Hi.")}).status_code == 200
     assert tts.post(SPEECH, content=b"Hi.", headers={"content-type": "text/plain"}).status_code == 415
 
 
@@ -223,6 +228,23 @@ def test_an_engine_that_dies_later_breaks_the_connection(tts: httpx.Client, fake
         speak(tts, LONG + " fake:crash")
     eventually(lambda: speak(tts).status_code == 200)
     assert fake_tts.process.poll() is None
+
+
+def test_a_listener_who_does_not_read_keeps_nobody_waiting(tts: httpx.Client, fake_tts: Any) -> None:
+    with httpx.stream("POST", f"{fake_tts.url}{SPEECH}", json={"input": LONG * 20, "response_format": "wav"}) as slow:
+        next(slow.iter_raw())
+        assert speak(tts, "Hello.").status_code == 200
+
+
+def test_a_voice_with_a_name_in_any_script_speaks(start_service: Any, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "Аня_ru.wav"), "wb") as sample:
+        sample.setparams((1, 2, 16_000, 0, "NONE", ""))
+        sample.writeframes(bytes(range(256)) * 500)
+    service = start_service("tts", {"TTS_MODEL": "fake", "TTS_ENGINE": "fake", "TTS_VOICE_DIR": str(tmp_path)})
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        answer = speak(client, voice="Аня_ru", language="en")
+    assert answer.status_code == 200, answer.text
+    assert unquote(answer.headers["x-voice-stack-voice"]) == "Аня_ru"
 
 
 def test_a_listener_who_leaves_stops_the_speech(tts: httpx.Client, fake_tts: Any) -> None:

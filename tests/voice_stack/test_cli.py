@@ -122,3 +122,16 @@ def test_speaking_to_a_file_leaves_nothing_else(tmp_path: Path) -> None:
     assert broken.returncode == 1
     assert "voice" in broken.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
+
+
+def test_services_with_keys_open_to_the_command_line_that_has_one(start_service: Any, tmp_path: Path) -> None:
+    env = {**FAKE, "API_KEYS": "the-key", "API_V1_STR": "/other"}
+    asr, tts = start_service("asr", env), start_service("tts", env)
+    spoken = run("speak", "Hello there.", "-o", "out.wav", "--url", tts.url, env=env, cwd=tmp_path)
+    assert spoken.returncode == 0, spoken.stderr
+    heard = run("transcribe", "out.wav", "--url", asr.url, env=env, cwd=tmp_path)
+    assert heard.returncode == 0, heard.stderr
+    assert heard.stdout.strip()
+    refused = run("transcribe", "out.wav", "--url", asr.url, env={**env, "API_KEYS": ""}, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "API key" in refused.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,12 @@ from asr.transcript import Task
 from core import errors
 from core.disconnect import until_disconnect
 from core.model_entry import ModelRef
-from core.server import MODEL_HEADER, Stream
+from core.pings import with_pings
+from core.server import MODEL_HEADER, Stream, header_text
 from utils import sse
 from utils.audio.pcm import PcmFile
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-PING_SECONDS = 15.0
 TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
 
@@ -85,12 +85,14 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         job = Job(wanted=wanted, model=model, audio=audio, sha256=upload.sha256)
         if wanted.stream:
             events = _events(service, job, stack.pop_all())
-            return Stream(events, media_type="text/event-stream", headers={**SSE_HEADERS, MODEL_HEADER: model.id})
+            return Stream(
+                events, media_type="text/event-stream", headers={**SSE_HEADERS, MODEL_HEADER: header_text(model.id)}
+            )
         result = await until_disconnect(request.receive, _transcribe(service, job))
     answer = FORMATS[wanted.response_format]
     # An hour of words takes 40 ms to write: not on the event loop.
     body = await asyncio.to_thread(answer.render, result)
-    return Response(body, media_type=answer.content_type, headers={MODEL_HEADER: model.id})
+    return Response(body, media_type=answer.content_type, headers={MODEL_HEADER: header_text(model.id)})
 
 
 async def _transcribe(service: AsrService, job: Job) -> TranscriptResult:
@@ -111,7 +113,7 @@ async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> Async
     async with stack:
         try:
             async with service.transcribe(job.audio, options, model=job.model, sha256=job.sha256) as transcript:
-                async with aclosing(_with_pings(aiter(transcript))) as segments:
+                async with aclosing(with_pings(aiter(transcript))) as segments:
                     async for segment in segments:
                         if segment is None:
                             yield sse.PING
@@ -125,28 +127,6 @@ async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> Async
             yield _frame({"type": "error", "error": error.to_dict()})
             return
         yield sse.DONE
-
-
-async def _with_pings(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """Yield the items, and None whenever none came for PING_SECONDS."""
-    pending: asyncio.Future[Any] | None = None
-    try:
-        while True:
-            pending = pending or asyncio.ensure_future(anext(items))
-            done, _ = await asyncio.wait({pending}, timeout=PING_SECONDS)
-            if not done:
-                yield None
-                continue
-            finished, pending = pending, None
-            try:
-                item = finished.result()
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        if pending is not None:
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
 
 
 def _done(result: TranscriptResult, text: str) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
-from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import APIRouter, Request
@@ -14,12 +14,14 @@ from starlette.responses import Response
 
 from core import errors
 from core.disconnect import until_disconnect
-from core.server import MODEL_HEADER, Stream
+from core.pings import with_pings
+from core.server import MODEL_HEADER, Stream, header_text
 from tts.api.schemas import SpeechRequest
 from tts.encoded import EncodedSpeech
 from tts.service import TtsService
 from utils import sse
 from utils.audio.encode import FORMATS
+from utils.multipart import BodyTooLarge, MultipartError, read_form
 
 MAX_BODY_BYTES = 16 << 20
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -37,36 +39,52 @@ def router(service: TtsService) -> APIRouter:
     @routes.post("/tts", include_in_schema=False)
     @routes.post("/audio/speech", summary="Speak a text", openapi_extra=body)
     async def speech(request: Request) -> Response:
-        wanted = SpeechRequest.from_data(await _read_body(request), service.settings)
+        wanted = SpeechRequest.from_data(await _read_body(service, request), service.settings)
         return await _answer(service, request, wanted)
 
     return routes
 
 
-async def _read_body(request: Request) -> Any:
+async def _read_body(service: TtsService, request: Request) -> Any:
     """Return the decoded JSON or form body.
 
     Raises InvalidRequest for what cannot be decoded, FileTooLarge, UnsupportedMediaType.
     """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
+        return await _read_fields(service, request)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise errors.FileTooLarge(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+            raise _too_large()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise errors.UnsupportedMediaType("send the request as application/json")
     try:
-        return orjson.loads(bytes(body).removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
+        return orjson.loads(bytes(body).decode(json.detect_encoding(bytes(body))))
+    except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
         raise errors.InvalidRequest("the body is not valid JSON") from error
+
+
+async def _read_fields(service: TtsService, request: Request) -> dict[str, str]:
+    async with service.spool.folder() as folder:
+        kind = request.headers["content-type"]
+        try:
+            return dict((await read_form(request.stream(), kind, folder, max_bytes=MAX_BODY_BYTES)).fields)
+        except BodyTooLarge as error:
+            raise _too_large() from error
+        except MultipartError as error:
+            raise errors.InvalidRequest(f"the form is malformed: {error}") from error
+
+
+def _too_large() -> errors.FileTooLarge:
+    return errors.FileTooLarge(f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
 
 
 async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) -> Response:
     """Start to speak and answer with the first bytes; what fails before them is an ordinary error."""
     model = service.host.resolve(wanted.model)
+    await until_disconnect(request.receive, service.prepare(model))
     utterance = service.utterance(
         wanted.input,
         model,
@@ -78,7 +96,11 @@ async def _answer(service: TtsService, request: Request, wanted: SpeechRequest) 
     async with AsyncExitStack() as stack:
         opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, whole=not wanted.stream))
         encoded = await until_disconnect(request.receive, opening)
-        headers = {**HEADERS, MODEL_HEADER: utterance.model.id, "x-voice-stack-voice": utterance.voice.id}
+        headers = {
+            **HEADERS,
+            MODEL_HEADER: header_text(utterance.model.id),
+            "x-voice-stack-voice": header_text(utterance.voice.id),
+        }
         if wanted.stream_format == "sse":
             events = _sse(encoded, stack.pop_all())
             return Stream(events, media_type="text/event-stream", headers=headers)
@@ -100,8 +122,11 @@ async def _sse(encoded: EncodedSpeech, stack: AsyncExitStack) -> AsyncGenerator[
     """Yield the bytes of one stream as events, then the usage."""
     async with stack:
         try:
-            async with aclosing(encoded.chunks()) as chunks:
-                async for chunk in chunks:
+            async with aclosing(encoded.chunks()) as chunks, aclosing(with_pings(chunks)) as parts:
+                async for chunk in parts:
+                    if chunk is None:
+                        yield sse.PING
+                        continue
                     audio = base64.b64encode(chunk).decode("ascii")
                     yield sse.event("speech.audio.delta", {"type": "speech.audio.delta", "audio": audio})
         except errors.VoiceStackError as error:

@@ -10,7 +10,7 @@ import sys
 
 from rich.console import Console
 
-from voice_stack.cli import selfcheck
+from voice_stack.cli import runner, selfcheck
 
 console = Console(highlight=False)
 STOP_SECONDS = 45.0
@@ -94,4 +94,4 @@ async def _supervise(children: list[_Child], stop: asyncio.Event, *, check: bool
 
 async def _check(children: list[_Child]) -> bool:
     asr, tts = [await child.address for child in children]
-    return await selfcheck.round_trip(asr, tts, console)
+    return await selfcheck.round_trip(asr, tts, console, keys=runner.load_settings("asr").api_keys)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httpx
 import orjson
 
@@ -14,6 +16,11 @@ def answers(url: str) -> bool:
         return httpx.get(f"{url}/readyz", timeout=1.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
+
+
+def key_header(keys: Sequence[str]) -> dict[str, str]:
+    """Return the header that opens a service which has these API keys."""
+    return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
 
 
 async def raise_for_error(response: httpx.Response) -> None:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import io
 import time
 import wave
+from collections.abc import Sequence
 
 import httpx
 from rich.console import Console
 
 from utils.text.wer import word_error_rate
+from voice_stack.cli.client import key_header
 
 TEXT = "Good morning. The kettle is on, and the tea will be ready in a few minutes."
 MAX_WER = 0.1
 
 
-async def round_trip(asr: str, tts: str, console: Console, text: str = TEXT) -> bool:
+async def round_trip(asr: str, tts: str, console: Console, *, keys: Sequence[str], text: str = TEXT) -> bool:
     """Speak `text` at `tts`, transcribe it at `asr`, print what came of it, and return whether it was understood."""
-    async with httpx.AsyncClient(timeout=300.0, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=300.0, headers=key_header(keys), trust_env=False) as client:
         try:
             spoken, speak_seconds = await _timed(
-                client, f"{tts}/v1/audio/speech", json={"input": text, "response_format": "wav", "stream": False}
+                client, f"{tts}/audio/speech", json={"input": text, "response_format": "wav", "stream": False}
             )
             files = {"file": ("speech.wav", spoken.content)}
             heard, listen_seconds = await _timed(
-                client, f"{asr}/v1/audio/transcriptions", files=files, data={"language": "en"}
+                client, f"{asr}/audio/transcriptions", files=files, data={"language": "en"}
             )
         except httpx.HTTPError as error:
             console.print(f"round trip: failed  {error}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +19,10 @@ from tts.encoded import EncodedSpeech
 from tts.service import TtsService
 from tts.settings import TtsSettings
 from voice_stack.cli import runner
-from voice_stack.cli.client import answers, raise_for_error
+from voice_stack.cli.client import answers, key_header, raise_for_error
 
 console = Console(stderr=True)
+TIMEOUT = httpx.Timeout(60.0, read=600.0)
 DEFAULT_OUTPUT = Path("speech.mp3")
 
 
@@ -56,7 +57,11 @@ def speak(
     }
     wanted = SpeechRequest.from_data(data, settings)
     service = None if local else url or (settings.url if answers(settings.url) else None)
-    chunks = _remote(service, {k: v for k, v in data.items() if v is not None}) if service else _local(settings, wanted)
+    chunks = (
+        _remote(service, {k: v for k, v in data.items() if v is not None}, settings.api_keys)
+        if service
+        else _local(settings, wanted)
+    )
     asyncio.run(_write(chunks, output))
     if str(output) != "-":
         console.print(f"wrote {output}")
@@ -83,7 +88,7 @@ async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncGenerator
     service = TtsService(settings)
     try:
         model = service.host.resolve(wanted.model)
-        await service.host.load(model)
+        await service.prepare(model)
         utterance = service.utterance(
             wanted.input, model, wanted.voice_name, wanted.options(), response_format=wanted.response_format
         )
@@ -95,11 +100,11 @@ async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncGenerator
         await service.close()
 
 
-async def _remote(url: str, data: dict[str, object]) -> AsyncGenerator[bytes, None]:
+async def _remote(url: str, data: dict[str, object], keys: Sequence[str]) -> AsyncGenerator[bytes, None]:
     try:
         async with (
-            httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60.0, read=600.0), trust_env=False) as client,
-            client.stream("POST", "/v1/audio/speech", json=data) as response,
+            httpx.AsyncClient(base_url=url, timeout=TIMEOUT, headers=key_header(keys), trust_env=False) as client,
+            client.stream("POST", "/audio/speech", json=data) as response,
         ):
             await raise_for_error(response)
             async for chunk in response.aiter_bytes():

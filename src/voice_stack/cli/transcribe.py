@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +24,10 @@ from asr.transcript import Segment, TranscribeOptions, VadOptions
 from core import errors, logs
 from utils import languages
 from voice_stack.cli import runner
-from voice_stack.cli.client import answers, raise_for_error
+from voice_stack.cli.client import answers, key_header, raise_for_error
 
 console = Console(stderr=True)
+TIMEOUT = httpx.Timeout(60.0, read=3600.0)
 
 
 def transcribe(
@@ -55,7 +57,9 @@ def transcribe(
     )
     file = file.resolve()
     service = None if local else url or (settings.url if answers(settings.url) else None)
-    work = _remote(service, file, options, model) if service else _local(settings, file, options, model)
+    work = (
+        _remote(service, file, options, model, settings.api_keys) if service else _local(settings, file, options, model)
+    )
     rendered = FORMATS[output_format].render(asyncio.run(work))
     if output:
         output.write_bytes(rendered)
@@ -93,7 +97,9 @@ async def _local(settings: AsrSettings, file: Path, options: TranscribeOptions, 
         await service.close()
 
 
-async def _remote(url: str, file: Path, options: TranscribeOptions, model: str | None) -> TranscriptResult:
+async def _remote(
+    url: str, file: Path, options: TranscribeOptions, model: str | None, keys: Sequence[str]
+) -> TranscriptResult:
     data: dict[str, Any] = {"stream": "true", "task": options.task}
     data |= {"model": model} if model else {}
     data |= {"language": options.language} if options.language else {}
@@ -102,8 +108,8 @@ async def _remote(url: str, file: Path, options: TranscribeOptions, model: str |
     with _progress() as bar, file.open("rb") as opened:
         task = bar.add_task("transcribing", total=1.0)
         async with (
-            httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60.0, read=3600.0), trust_env=False) as client,
-            client.stream("POST", "/v1/audio/transcriptions", data=data, files={"file": opened}) as response,
+            httpx.AsyncClient(base_url=url, timeout=TIMEOUT, headers=key_header(keys), trust_env=False) as client,
+            client.stream("POST", "/audio/transcriptions", data=data, files={"file": opened}) as response,
         ):
             await raise_for_error(response)
             async for line in response.aiter_lines():
