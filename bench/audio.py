@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from bench.services import running
 from utils.audio import ffmpeg
 from utils.audio.pcm import INT16_SCALE, Samples
 
-RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "en"
+RECORDINGS = (
+    Path(os.environ.get("VOICE_STACK_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "en"
+)
 RATE = 16_000
 CLIP_SECONDS = 10.0
 GAP_SECONDS = 0.5

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs, updates and removes the systemd services; called by install-asr.sh, update-asr.sh and their siblings.
 #
-#   service.sh install|update|uninstall asr|tts [options]
+#   service.sh install|update asr|tts [options]
+#   service.sh uninstall asr|tts|all [options]
 #
 #   --prefix DIR     where the virtual environment goes (default /opt/voice-stack)
 #   --user NAME      run as this user; created when missing (default voice-stack)
@@ -46,7 +47,7 @@ live() { # for what changes the machine outside our folders
 parse() {
     action=${1:-} service=${2:-}
     case $action in install | update | uninstall) ;; -h | --help) usage 0 ;; *) usage ;; esac
-    case $service in asr | tts) ;; *) usage ;; esac
+    case $action-$service in *-asr | *-tts | uninstall-all) ;; *) usage ;; esac
     shift 2
     while [ $# -gt 0 ]; do
         case $1 in
@@ -66,8 +67,18 @@ parse() {
     done
     case $gpu in "" | nvidia | rocm) ;; *) fail "--gpu takes nvidia or rocm" ;; esac
     [ -n "$dry$stage" ] || [ "$(id -u)" = 0 ] || fail "run this with sudo (or look at it with --dry-run)"
+    [ -z "$stage" ] || stage=$(realpath -m "$stage")
     venv=$stage$prefix/venv config=$stage/etc/voice-stack unit=voice-stack-$service.service
     units=$stage/etc/systemd/system state=$stage/var/lib/voice-stack cache=$stage/var/cache/voice-stack
+}
+
+read_unit() { # what the installed unit says stays
+    [ -f "$units/$unit" ] || return 0
+    local found
+    user=$(sed -n 's/^User=//p' "$units/$unit")
+    found=$(sed -n 's#^ExecStart=\(.*\)/bin/voice-stack .*#\1#p' "$units/$unit")
+    venv=${found:-$venv}
+    [ ! -e "$units/$unit.d/nvidia.conf" ] || gpu=nvidia
 }
 
 make_user() {
@@ -127,8 +138,9 @@ pull_models() {
     [ -n "$wanted" ] || return 0
     local -a as_user=()
     [ -n "$stage" ] || as_user=(runuser -u "$user" --)
+    # Not in the caller's folder, which the account may not be able to read.
     # shellcheck disable=SC2086  # a list of ids
-    run "${as_user[@]}" env "VOICE_STACK_CACHE=$cache" "HOME=$state" "$venv/bin/voice-stack" models pull $wanted
+    run "${as_user[@]}" env -C / "VOICE_STACK_CACHE=$cache" "HOME=$state" "$venv/bin/voice-stack" models pull $wanted
 }
 
 write_unit() {
@@ -161,11 +173,7 @@ do_install() {
 
 do_update() {
     [ -e "$units/$unit" ] || [ -n "$dry" ] || fail "$unit is not installed: run scripts/install-$service.sh"
-    if [ -f "$units/$unit" ]; then # what the installed unit says stays
-        user=$(sed -n 's/^User=//p' "$units/$unit")
-        venv=$(sed -n 's#^ExecStart=\(.*\)/bin/voice-stack .*#\1#p' "$units/$unit")
-        [ ! -e "$units/$unit.d/nvidia.conf" ] || gpu=nvidia
-    fi
+    read_unit
     make_user
     install_package
     write_unit
@@ -175,16 +183,31 @@ do_update() {
 }
 
 do_uninstall() {
-    live systemctl disable --now "$unit" || true
-    run rm -rf "${units:?}/$unit" "${units:?}/$unit.d"
-    live systemctl daemon-reload
-    say "removed $unit"
-    [ -n "$purge" ] || return 0
-    local other
-    for other in "$units"/voice-stack-*.service; do # both services share what --purge removes
-        [ ! -e "$other" ] || [ "${other##*/}" = "$unit" ] || fail "kept $venv, $config, $state and $cache: ${other##*/} uses them"
+    local -a services=("$service")
+    local -A venvs=() removed=()
+    [ "$service" != all ] || services=(tts asr)
+    for service in "${services[@]}"; do
+        unit=voice-stack-$service.service
+        read_unit
+        venvs[$venv]=1 removed[$unit]=1
+        live systemctl disable --now "$unit" || true
+        run rm -rf "${units:?}/$unit" "${units:?}/$unit.d"
+        say "removed $unit"
     done
-    run rm -rf "$venv" "$config" "$state" "$cache"
+    live systemctl daemon-reload
+    [ -z "$purge" ] || purge_shared
+}
+
+purge_shared() { # what both services use: `venvs` and the folders; not while a unit other than `removed` is there
+    local other
+    for other in "$units"/voice-stack-*.service; do
+        [ ! -e "$other" ] || [ -n "${removed[${other##*/}]:-}" ] ||
+            fail "kept $venv, $config, $state and $cache: ${other##*/} uses them"
+    done
+    for venv in "${!venvs[@]}"; do # a unit that was edited may name another folder, such as /usr
+        [ ! -f "$venv/pyvenv.cfg" ] || run rm -rf "$venv"
+    done
+    run rm -rf "$config" "$state" "$cache"
     say "removed the environment, settings, models and state"
 }
 

@@ -18,7 +18,7 @@ import voice_stack  # noqa: F401 - puts our packages on the import path
 from core.settings import Places
 
 ROOT = Path(__file__).resolve().parent.parent
-SPEECH_DATA = ROOT.parent / "shared" / "data"
+SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "shared" / "data")
 START_SECONDS = 120.0
 
 
@@ -37,7 +37,7 @@ def anyio_backend() -> str:
 def speech_data() -> Path:
     """The folder of real recordings with their ground truth (MANIFEST.tsv)."""
     if not (SPEECH_DATA / "MANIFEST.tsv").is_file():
-        pytest.skip(f"no sample recordings at {SPEECH_DATA}")
+        pytest.skip(f"no sample recordings at {SPEECH_DATA}; VOICE_STACK_TEST_DATA names another folder")
     return SPEECH_DATA
 
 

@@ -178,15 +178,6 @@ class MethodNotAllowed(VoiceStackError):
     retry = False
 
 
-class Conflict(VoiceStackError):
-    """Something of this name exists already, or is in use."""
-
-    status = 409
-    type = "conflict"
-    code = "already_exists"
-    retry = False
-
-
 class FileTooLarge(VoiceStackError):
     """The body is larger than MAX_UPLOAD_MB."""
 

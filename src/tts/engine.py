@@ -41,6 +41,13 @@ class TtsEngine(Engine):
         """Return the built-in voices of the loaded model."""
         return self.list_voices(self.context.model) if self.context.model else ()
 
+    def check(self, text: str, voice: Voice, options: SpeechOptions) -> None:
+        """Raise InvalidRequest for text the engine cannot speak, before anything is synthesised.
+
+        It is given the whole text, with the voice and the options that every piece of it will be spoken with.
+        """
+        del text, voice, options
+
     @abstractmethod
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece of text of at most `max_chars` characters.

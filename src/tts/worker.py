@@ -103,7 +103,7 @@ class TtsWorker(WorkerHandler):
         return self._engine
 
     def _prepare(self, engine: TtsEngine, request: Request) -> Job:
-        """Return the job of a request; InvalidRequest for a text with nothing to say or in no language of the model."""
+        """Return the job of a request; InvalidRequest for a text with nothing to say or that the model cannot speak."""
         text = normalize.for_speech(request.text)
         cut = pieces.cut(text, max_chars=min(self._config.max_chars, engine.max_chars), first_chars=engine.first_chars)
         if not cut:
@@ -114,6 +114,7 @@ class TtsWorker(WorkerHandler):
         if options.instructions is not None and not engine.takes_instructions:
             log.debug("the engine takes no instructions; they are left out")
             options = replace(options, instructions=None)
+        engine.check(text, request.voice, options)
         return Job(
             pieces=cut,
             voice=request.voice,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 
-CONTENT_TYPE = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
 """OpenAI's last frame."""
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import ConfigurationError, NotSupported
@@ -108,6 +109,85 @@ def test_a_configuration_does_not_import_what_it_likes(
     with pytest.raises(ConfigurationError, match="alphabet"):
         load_engine(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def poison_statistics(path: Path, marker: Path) -> None:
+    np.save(path, np.array([Payload(marker)], dtype=object), allow_pickle=True)
+
+
+def edit(path: Path, section: str, **values: object) -> None:
+    config = json.loads(path.read_text())
+    config.setdefault(section, {}).update(values)
+    path.write_text(json.dumps(config))
+
+
+def test_the_statistics_would_run(tmp_path: Path) -> None:
+    """The library reads them as it does here: without our refusal the next tests would find the folder."""
+    from TTS.config.shared_configs import BaseAudioConfig
+    from TTS.utils.audio import AudioProcessor
+
+    poison_statistics(tmp_path / "scale_stats.npy", tmp_path / "ran")
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it says about what is not statistics
+        AudioProcessor(BaseAudioConfig(stats_path=str(tmp_path / "scale_stats.npy")))
+    assert (tmp_path / "ran").is_dir()
+
+
+@pytest.mark.parametrize("model", ["xtts_dir", "vits_dir", "glow_dir"])
+def test_code_in_the_statistics_of_a_model_does_not_run(
+    model: str,
+    copy: Callable[[Path], Path],
+    tmp_path: Path,
+    load_engine: Callable[[Path], CoquiEngine],
+    request: pytest.FixtureRequest,
+) -> None:
+    folder = copy(request.getfixturevalue(model))
+    poison_statistics(folder / "scale_stats.npy", tmp_path / "ran")
+    edit(folder / "config.json", "audio", stats_path=str(folder / "scale_stats.npy"), signal_norm=True)
+    with pytest.raises(NotSupported, match="statistics file"):
+        load_engine(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_in_the_statistics_of_a_vocoder_does_not_run(
+    copy: Callable[[Path], Path], tmp_path: Path, glow_dir: Path, load_engine: Callable[[Path], CoquiEngine]
+) -> None:
+    from TTS.vocoder.configs import HifiganConfig
+
+    folder = copy(glow_dir)
+    vocoder = folder / "vocoder"
+    vocoder.mkdir()
+    shutil.copy(folder / "model.pth", vocoder / "model.pth")
+    HifiganConfig().save_json(str(vocoder / "config.json"))
+    poison_statistics(vocoder / "scale_stats.npy", tmp_path / "ran")
+    edit(vocoder / "config.json", "audio", stats_path=str(vocoder / "scale_stats.npy"), signal_norm=True)
+    with pytest.raises(NotSupported, match="statistics file"):
+        load_engine(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_speaker_encoder_a_configuration_names_is_not_read(
+    copy: Callable[[Path], Path], tmp_path: Path, vits_dir: Path, load_engine: Callable[[Path], CoquiEngine]
+) -> None:
+    folder = copy(vits_dir)
+    poison(folder / "model_se.pth", tmp_path / "ran")
+    poison_statistics(folder / "scale_stats.npy", tmp_path / "ran")
+    (folder / "config_se.json").write_text('{"model": "speaker_encoder"}')
+    edit(folder / "config_se.json", "audio", stats_path=str(folder / "scale_stats.npy"), signal_norm=True)
+    paths = {"model": str(folder / "model_se.pth"), "config": str(folder / "config_se.json")}
+    named = {f"speaker_encoder_{kind}_path": path for kind, path in paths.items()}
+    edit(folder / "config.json", "model_args", **named)
+    assert load_engine(folder).voices()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_family_is_not_smuggled_in_under_another_name(
+    copy: Callable[[Path], Path], glow_dir: Path, load_engine: Callable[[Path], CoquiEngine]
+) -> None:
+    """The library would make a Bark of it, which fetches its weights from the network."""
+    folder = copy(glow_dir)
+    (folder / "config.json").write_text('{"base_model": "glow_tts", "model": "bark"}')
+    with pytest.raises(NotSupported, match="bark"):
+        load_engine(folder)
 
 
 def test_the_first_xtts_checkpoints_are_read_and_left_as_they_are(

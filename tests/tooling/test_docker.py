@@ -66,6 +66,17 @@ def test_the_build_context_holds_what_is_copied(service: str) -> None:
         assert source in allowed_by_dockerignore(), source
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_plain_build_can_use_a_gpu(service: str) -> None:
+    found = instructions(service)
+    assert ("ARG", "DEVICE=cuda") in found
+    assert [rest for word, rest in found if word == "FROM" and " AS base-" not in rest] == [
+        "base-${DEVICE} AS build",
+        "base-${DEVICE}",
+    ]
+    assert "${CUDA_IMAGE} AS base-cuda" in [rest for word, rest in found if word == "FROM"]
+
+
 @pytest.mark.parametrize(("service", "port"), SERVICES.items())
 def test_the_image_runs_the_service_without_privileges(service: str, port: int) -> None:
     found = dict(instructions(service))

@@ -87,6 +87,8 @@ def test_a_dry_run_changes_nothing_and_shows_the_commands(action: str, service: 
     assert f"+ write /etc/systemd/system/voice-stack-{service}.service" in done.stdout
     assert f"{tmp_path}/x/venv/bin/python -m pip install" in done.stdout
     assert "voice-stack-" + service + ".service.d/nvidia.conf" in done.stdout
+    if action == "install":  # the account may not be able to read the caller's folder
+        assert "+ runuser -u voice-stack -- env -C / " in done.stdout
     started = f"+ systemctl restart voice-stack-{service}.service"
     assert done.stdout.index("+ systemctl daemon-reload") < done.stdout.index(started)
 
@@ -146,6 +148,33 @@ def test_purging_one_service_keeps_what_the_other_uses(
     assert done.returncode == 1
     assert "voice-stack-asr.service uses them" in done.stderr
     assert (tmp_path / "opt" / "voice-stack" / "venv" / "bin" / "voice-stack").exists()
+
+
+@pytest.mark.e2e
+def test_purging_all_takes_both_units_and_the_environment_they_name(
+    tmp_path: Path, fresh_venv: Callable[[Path], Path], staged: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    venv = fresh_venv(tmp_path / "srv" / "voice" / "venv")
+    for service in SERVICES:
+        staged(f"install-{service}.sh", "--models", "", "--prefix", "/srv/voice")
+    staged("uninstall.sh", "all", "--purge")
+    assert list((tmp_path / "etc" / "systemd" / "system").iterdir()) == []
+    assert not venv.exists()
+    for folder in ("etc/voice-stack", "var/lib/voice-stack", "var/cache/voice-stack"):
+        assert not (tmp_path / folder).exists()
+
+
+def test_purging_removes_no_folder_that_is_not_an_environment(tmp_path: Path) -> None:
+    unit = tmp_path / "etc" / "systemd" / "system" / "voice-stack-asr.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f"[Service]\nUser=voice\nExecStart={tmp_path}/usr/bin/voice-stack serve asr\n")
+    program = tmp_path / "usr" / "bin" / "voice-stack"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    done = script("uninstall.sh", "--purge", "--stage", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert not unit.exists()
+    assert program.exists()
 
 
 @pytest.mark.e2e

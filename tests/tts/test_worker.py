@@ -190,6 +190,24 @@ def test_options_reach_the_engine(fake: TtsWorker) -> None:
     assert np.array_equal(plain, samples(events(fake, "Hello.")))
 
 
+def test_the_engine_is_shown_the_whole_text_before_the_answer_begins(
+    fake: TtsWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, Voice, SpeechOptions]] = []
+
+    def refuse(_: object, text: str, voice: Voice, options: SpeechOptions) -> None:
+        shown.append((text, voice, options))
+        raise InvalidRequest("this engine cannot say kanji", param="input")
+
+    monkeypatch.setattr(type(fake._engine), "check", refuse)
+    with pytest.raises(InvalidRequest, match="kanji"):
+        call(fake, f"{LONG}  **The end.**", ANNA, speed=4.0, seed=3)
+    [(text, voice, options)] = shown
+    assert text == f"{LONG}The end."
+    assert voice.id == ANNA.id
+    assert (options.speed, options.language, options.seed) == (2.0, "en-US", 3)
+
+
 def test_normal_forms_sound_the_same(fake: TtsWorker) -> None:
     assert np.array_equal(samples(events(fake, "caf\u00e9")), samples(events(fake, "cafe\u0301")))
 

@@ -47,7 +47,7 @@ def test_openais_decoder_reads_every_frame_back(events: list[tuple[str, object]]
 def test_openais_client_reads_a_stream_to_its_end() -> None:
     frames = sse.event("transcript.text.delta", {"type": "transcript.text.delta", "delta": "hi"}) + sse.PING + sse.DONE
     transport = httpx.MockTransport(
-        lambda _: httpx.Response(200, headers={"content-type": sse.CONTENT_TYPE}, content=frames)
+        lambda _: httpx.Response(200, headers={"content-type": "text/event-stream"}, content=frames)
     )
     with OpenAI(api_key="k", http_client=httpx.Client(transport=transport)) as client:
         stream = client.audio.transcriptions.create(file=b"x", model="m", stream=True)

@@ -59,6 +59,11 @@ class CoquiFolder:
         names = [Path(named).name] if isinstance(named, str) and named else []
         return next((self.path / name for name in (*names, *COMPANIONS[field]) if (self.path / name).is_file()), None)
 
+    @property
+    def names_statistics(self) -> bool:
+        """Return whether the configuration names a file of statistics, which the library would unpickle."""
+        return _has(self._config, "stats_path")
+
     def speaker_names(self) -> list[str] | None:
         """Return the speakers of a VITS-like model, [] for a model with one, None when only the library can tell."""
         if self._field("use_d_vector_file"):
@@ -95,6 +100,20 @@ class CoquiFolder:
     def _companions(self) -> set[Path]:
         names = {name for names in COMPANIONS.values() for name in names}
         return {self.path / name for name in (*names, "speakers_xtts.pth", "model_se.pth", "dvae.pth", "mel_stats.pth")}
+
+
+def _has(value: object, key: str) -> bool:
+    """Return whether the key has a value anywhere in a JSON value; None and "" are none."""
+    open_values = [value]
+    while open_values:
+        found = open_values.pop()
+        if isinstance(found, dict):
+            if found.get(key):
+                return True
+            open_values.extend(found.values())
+        elif isinstance(found, list):
+            open_values.extend(found)
+    return False
 
 
 def _read_json(path: Path | None) -> dict[str, Any] | None:

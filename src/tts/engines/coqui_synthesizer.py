@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import NotSupported, UnsupportedParameter, VoiceNotFound
-from tts.engines.coqui_checkpoint import localise
+from tts.engines.coqui_checkpoint import read_config, refuse_statistics
 from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder, ids_of
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
 from tts.voice import SpeechOptions, Voice
@@ -85,12 +85,10 @@ class SynthesizerModel(CoquiModel):
 
 
 def _load(folder: CoquiFolder, *, use_cuda: bool) -> Any:
-    from TTS.config import load_config
     from TTS.utils.synthesizer import Synthesizer
 
     vocoder = _vocoder(folder)
-    config = load_config(str(folder.config_path))
-    localise(config, folder)
+    config = read_config(folder, FAMILIES)
     # The Synthesizer reads its configuration from a file, and the model's own is not ours to change.
     with tempfile.TemporaryDirectory(prefix="voice-stack-coqui-") as directory:
         path = Path(directory) / "config.json"
@@ -106,4 +104,8 @@ def _load(folder: CoquiFolder, *, use_cuda: bool) -> Any:
 
 def _vocoder(folder: CoquiFolder) -> CoquiFolder | None:
     path = folder.path / VOCODER
-    return CoquiFolder(path) if path.is_dir() else None
+    if not path.is_dir():
+        return None
+    vocoder = CoquiFolder(path)
+    refuse_statistics(vocoder)
+    return vocoder

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UnsupportedParameter, VoiceNotFound
-from tts.engines.coqui_checkpoint import localise
+from tts.engines.coqui_checkpoint import read_config
 from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder, ids_of
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
 from tts.voice import SpeechOptions, Voice
@@ -85,11 +85,9 @@ class VitsModel(CoquiModel):
 
 
 def _load(folder: CoquiFolder) -> Any:
-    from TTS.config import load_config
     from TTS.tts.models.vits import Vits
 
-    config = load_config(str(folder.config_path))
-    localise(config, folder)
+    config = read_config(folder, {"vits"})
     model = Vits(config)
     model.load_checkpoint(config, checkpoint_path=str(folder.checkpoint()), eval=True)
     # The discriminator is for training, and a third of the weights.

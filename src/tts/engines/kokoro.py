@@ -50,7 +50,8 @@ _ESPEAK = {
 }
 _SWITCHES = re.compile(r"\((?:cmn|en-?us|en-?gb|fr-?fr|pt-?br|en|es|fr|hi|it|ja|pt|zh)\)")
 """How espeak-ng marks a word it reads in another language; the marks themselves must not be spoken."""
-_KANJI = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_KANJI = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+"""Ideographs and the three marks among them: the repeated one, the closing one and the zero."""
 
 
 class KokoroOptions(EngineOptions):
@@ -120,10 +121,16 @@ class KokoroEngine(TtsEngine):
         clear_backends_cache()
         EspeakWrapper.available_voices.cache_clear()
 
+    def check(self, text: str, voice: Voice, options: SpeechOptions) -> None:
+        """Raise InvalidRequest for Japanese that is not written in kana, UnsupportedParameter for a language."""
+        if _espeak_code(voice, options.language) == "ja" and _KANJI.search(text):
+            # espeak-ng would say "Chinese letter" for each.
+            raise InvalidRequest("kokoro reads Japanese in kana only, not in kanji", param="input")
+
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece as one chunk, trimmed, with a pause at its end; more chunks when it has over 510 phonemes.
 
-        Raises VoiceNotFound, UnsupportedParameter, InvalidRequest for Japanese that is not written in kana.
+        Raises VoiceNotFound, UnsupportedParameter.
         """
         for name in ("instructions", "seed", "temperature"):
             if getattr(options, name) is not None:
@@ -139,9 +146,6 @@ class KokoroEngine(TtsEngine):
     def _phonemes(self, text: str, code: str) -> str:
         if self._kokoro is None:
             raise InternalError("the model is not loaded")
-        if code == "ja" and _KANJI.search(text):
-            # espeak-ng would say "Chinese letter" for each.
-            raise InvalidRequest("kokoro reads Japanese in kana only, not in kanji", param="input")
         found: str = self._kokoro.tokenizer.phonemize(" ".join(text.split()), code)
         return " ".join(_SWITCHES.sub("", found).split())
 

@@ -13,6 +13,7 @@ from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidRequest
 from tts.engines.kokoro import KokoroEngine
 from tts.voice import SpeechOptions, Voice
+from tts.worker import TtsWorker
 
 MODEL = "kokoro-82m-int8"
 STYLE_BYTES = 510 * 256 * 4
@@ -117,11 +118,39 @@ def test_a_sentence_ends_with_a_pause_and_a_cut_does_not(kokoro: KokoroEngine) -
     assert word[-2_400:].any()
 
 
-@pytest.mark.e2e
-def test_kanji_are_refused_and_not_read_out_as_chinese_letters(kokoro: KokoroEngine) -> None:
+@pytest.mark.parametrize("text", ["漢字です", "ひらがなと、人々。", "\N{IDEOGRAPHIC NUMBER ZERO}", "𠮷"])
+@pytest.mark.parametrize(("voice", "language"), [("af_heart", "ja"), ("jf_alpha", None)])
+def test_kanji_are_refused_and_not_read_out_as_chinese_letters(
+    text: str, voice: str, language: str | None, folder: Path
+) -> None:
+    engine = KokoroEngine(EngineContext(model=folder))
+    known = {each.id: each for each in engine.voices()}
     with pytest.raises(InvalidRequest, match="kana") as caught:
-        speak(kokoro, "漢字です", kokoro.voices()[0], "ja")
+        engine.check(text, known[voice], SpeechOptions(language=language))
     assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [("こんにちは、カタカナー。", "ja"), ("汉字", "zh"), ("漢字 is hard.", "en")]
+)
+def test_kana_and_the_characters_of_other_languages_are_not(text: str, language: str, folder: Path) -> None:
+    engine = KokoroEngine(EngineContext(model=folder))
+    engine.check(text, engine.voices()[0], SpeechOptions(language=language))
+
+
+@pytest.mark.e2e
+def test_kanji_in_a_later_piece_are_refused_before_the_first_is_spoken(model_dir: Callable[[str], Path]) -> None:
+    worker = TtsWorker({"engine": "kokoro", "model": str(model_dir(MODEL)), "threads": 2})
+    worker.load()
+    voice = {"id": "jf_alpha", "name": "jf_alpha", "language": "ja"}
+    text = "これはひらがなのぶんです。" * 40
+    try:
+        with pytest.raises(InvalidRequest, match="kana"):
+            worker.call("synthesize", {"text": f"{text}漢字です。", "voice": voice, "options": {"language": "ja"}}, b"")
+        stream = worker.call("synthesize", {"text": text, "voice": voice, "options": {"language": "ja"}}, b"")
+        assert next(stream).name == "start"
+    finally:
+        worker.close()
 
 
 @pytest.mark.e2e
