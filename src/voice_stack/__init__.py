@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core.engines import EngineOptions as EngineOptions
     from core.errors import ConfigurationError as ConfigurationError
     from core.errors import InvalidAudio as InvalidAudio
+    from core.errors import InvalidRequest as InvalidRequest
     from core.errors import ModelNotFound as ModelNotFound
     from core.errors import UnsupportedParameter as UnsupportedParameter
     from core.errors import VoiceStackError as VoiceStackError
@@ -43,6 +44,7 @@ _EXPORTS = {
     "EngineContext": "core.engines",
     "EngineOptions": "core.engines",
     "InvalidAudio": "core.errors",
+    "InvalidRequest": "core.errors",
     "LanguageGuess": "asr.transcript",
     "ModelNotFound": "core.errors",
     "Segment": "asr.transcript",
