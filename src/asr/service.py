@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -99,6 +101,8 @@ class AsrService:
             spec=self._spec,
         )
         self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)
+        # Each decoder may take a gigabyte and a core.
+        self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
         self._spool: Spool | None = None
         self._poison: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POISON_DEATHS))
 
@@ -135,7 +139,8 @@ class AsrService:
         Raises InvalidAudio, UnsupportedFormat, AudioTooLong, InsufficientStorage or DecoderFailed.
         """
         try:
-            return await to_pcm(upload, folder / "audio.s16", limits=self.limits, audio_track=audio_track)
+            async with self._decoders:
+                return await to_pcm(upload, folder / "audio.s16", limits=self.limits, audio_track=audio_track)
         except MediaError as error:
             raise _MEDIA_ERRORS.get(error.reason, errors.InvalidAudio)(str(error), param="file") from error
         except DecoderKilled as error:
@@ -152,18 +157,21 @@ class AsrService:
         `sha256` of the upload lets one that killed the engine twice be refused. Raises UnprocessableAudio for that,
         and everything ModelHost.call raises.
         """
-        self._check_poison(sha256)
+        self.check(options, model=model, sha256=sha256)
+        params = {"pcm": {**asdict(audio), "path": str(audio.path)}, "options": asdict(options)}
+        async with self.host.call(model, "transcribe", params, timeout=self.settings.timeout) as call:
+            try:
+                yield Transcript(call=call, duration=audio.duration)
+            except errors.EngineCrashed:
+                # Only a crash while this audio was worked on counts, and only where no neighbour may be the cause.
+                if sha256 and self.settings.workers == 1:
+                    self._poison[sha256].append(time.monotonic())
+                raise
+
+    def check(self, options: TranscribeOptions, *, model: ModelRef, sha256: str = "") -> None:
+        """Raise what can be known before the work begins: UnsupportedTask, UnprocessableAudio."""
         if options.task == "translate" and not model.translates:
             raise errors.UnsupportedTask(f"the model {model.id} cannot translate; use a multilingual Whisper model")
-        params = {"pcm": {**asdict(audio), "path": str(audio.path)}, "options": asdict(options)}
-        try:
-            async with self.host.call(model, "transcribe", params, timeout=self.settings.timeout) as call:
-                yield Transcript(call=call, duration=audio.duration)
-        except errors.EngineCrashed:
-            self._poison[sha256].append(time.monotonic())
-            raise
-
-    def _check_poison(self, sha256: str) -> None:
         deaths = self._poison.get(sha256, deque())
         if sha256 and len(deaths) >= POISON_DEATHS and time.monotonic() - deaths[0] < POISON_WINDOW:
             raise errors.UnprocessableAudio("this audio ended the engine's process twice within the last hour")

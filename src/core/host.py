@@ -44,7 +44,6 @@ class ModelHost:
         self._pool = WorkerPool(settings.model_slots)
         self._startup: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
-        self._smoked = False
 
     def default(self) -> ModelRef:
         """Return the default model; ModelNotFound when the setting names none."""
@@ -109,12 +108,16 @@ class ModelHost:
             self._startup = asyncio.create_task(self._preload())
 
     async def _preload(self) -> None:
-        try:
-            await self.load(self.resolve(None))
-            self._smoked = True
-        except errors.VoiceStackError as error:
-            self._failure = error
-            log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - an answer, not a bug
+        """Load the default model, however long that takes; requests have a limit, the start has none."""
+        while True:
+            try:
+                await self.load(self.resolve(None))
+            except errors.ModelLoading:
+                continue
+            except errors.VoiceStackError as error:
+                self._failure = error
+                log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
+            return
 
     async def loaded(self) -> None:
         """Wait for the default model; raise why it could not be loaded."""
@@ -133,7 +136,7 @@ class ModelHost:
         state = self.worker(model).state
         if state == "ready":
             return True
-        return state == "unloaded" and model.installed and (self._smoked or self._startup is None)
+        return state == "unloaded" and model.installed and (bool(self.worker(model).facts) or self._startup is None)
 
     def health(self) -> dict[str, Any]:
         """Return engine, model, device, version, and every worker with its pid, RSS and state."""

@@ -23,6 +23,7 @@ from core.pipe import Frame
 from core.worker import Event
 
 log = logging.getLogger(__name__)
+_STDERR = 2
 # Fewer malloc arenas keep the RSS of a threaded worker flat; no worker may ask a model hub for anything.
 WORKER_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
 
@@ -91,7 +92,7 @@ class Call:
                 return await self._frames.get()
         except TimeoutError:
             log.warning("call %d passed its deadline; ending worker %d", self.number, self._process.pid)
-            self._process.kill()
+            self.kill()
             raise errors.DeadlineExceeded("the request took longer than the service allows") from None
 
     def cancel(self) -> None:
@@ -100,7 +101,8 @@ class Call:
             self._process.send(Frame("cancel", call=self.number))
 
     def kill(self) -> None:
-        """End the worker process that the call runs in."""
+        """End the worker process that the call runs in, which then does not count as a crash."""
+        self._process.ended_on_purpose = True
         self._process.kill()
 
 
@@ -122,6 +124,8 @@ class WorkerProcess:
         self._calls: dict[int, Call] = {}
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
+        self.ended_on_purpose = False
+        """Set when we ended the process because of a call that would not stop."""
         self._pump = asyncio.create_task(self._read())
 
     @classmethod
@@ -131,17 +135,13 @@ class WorkerProcess:
         tmp = tempfile.TemporaryDirectory(prefix="worker-", dir=spec.tmp, ignore_cleanup_errors=True)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        with theirs:
-            # -P: a folder called utils in the current directory must not shadow ours.
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(tmp.name),
-                start_new_session=True,
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            process = await cls._spawn(theirs, tmp.name)
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except OSError as error:
+            ours.close()
+            tmp.cleanup()
+            raise errors.Unavailable("the engine's process could not be started; try again") from error
         worker = cls(process, reader, writer, tmp)
         load = {
             "handler": spec.handler,
@@ -151,6 +151,21 @@ class WorkerProcess:
         }
         worker.send(Frame("load", data=load))
         return worker
+
+    @staticmethod
+    async def _spawn(theirs: socket.socket, tmp: str) -> asyncio.subprocess.Process:
+        with theirs:
+            # -P: a folder called utils in the current directory must not shadow ours. Standard output is the
+            # command's, and no library may write into `speak -o -`.
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "voice_stack.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=_STDERR,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(tmp),
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -123,6 +124,9 @@ def create_service(settings: ServiceSettings, service: Service, routers: Sequenc
     for router in routers:
         app.include_router(router, prefix=settings.api_v1_str)
         app.include_router(router, include_in_schema=False)
+    keys = ApiKeys(settings.api_keys, public_listings=settings.public_listings)
+    app.add_middleware(RequestMiddleware, keys=keys)
+    # Last, so that it is outermost: a browser shows an error only if the answer has these headers.
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -131,8 +135,6 @@ def create_service(settings: ServiceSettings, service: Service, routers: Sequenc
             allow_headers=["*"],
             expose_headers=["x-request-id", "openai-processing-ms", MODEL_HEADER],
         )
-    keys = ApiKeys(settings.api_keys, public_listings=settings.public_listings)
-    app.add_middleware(RequestMiddleware, keys=keys)
     return app
 
 
@@ -231,6 +233,9 @@ class RequestMiddleware:
             try:
                 self._keys.check(scope["method"], scope["path"], Headers(scope=scope))
                 await self._app(scope, receive, exchange.send)
+            except asyncio.CancelledError:
+                # Only the server cancels a request: when the time it had to finish at the end is over.
+                await exchange.fail(errors.Draining("the service is shutting down"), receive)
             except Exception as error:  # noqa: BLE001 - the last handler of a request
                 await exchange.fail(error, receive)
         finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,7 +18,7 @@ from pathlib import Path
 from core.errors import ConfigurationError, InsufficientStorage
 
 log = logging.getLogger(__name__)
-_LOCK = "lock"
+_OURS = re.compile(r"(asr|tts)-[a-z0-9_]{8}")
 
 
 class Spool:
@@ -28,23 +30,29 @@ class Spool:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
             if base.stat().st_uid != os.getuid():
                 raise ConfigurationError(f"{base} belongs to another user; set VOICE_STACK_TMP to a folder of your own")
-            self._sweep(base)
-            self.path = Path(tempfile.mkdtemp(prefix=f"{service}-", dir=base))
-            self._lock = (self.path / _LOCK).open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            with (base / ".gate").open("wb") as gate:
+                # One service at a time sweeps and makes its folder: a new one must not be swept before it is locked.
+                fcntl.flock(gate, fcntl.LOCK_EX)
+                self._sweep(base)
+                self.path = Path(tempfile.mkdtemp(prefix=f"{service}-", dir=base))
+                self._lock = os.open(self.path, os.O_RDONLY)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigurationError(f"cannot write to {base}: {error.strerror}; set VOICE_STACK_TMP") from error
 
     @staticmethod
     def _sweep(base: Path) -> None:
-        """Remove the folders whose owner is gone: the lock of a live one cannot be taken."""
+        """Remove our folders whose owner is gone: that of a live one cannot be locked. Nothing else is touched."""
         for folder in base.iterdir():
-            try:
-                with (folder / _LOCK).open("rb") as lock:
+            if not _OURS.fullmatch(folder.name) or folder.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder)
-            except OSError:
-                continue
+                finally:
+                    os.close(lock)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -62,7 +70,7 @@ class Spool:
     def close(self) -> None:
         """Remove the service's folder."""
         remove(self.path)
-        self._lock.close()
+        os.close(self._lock)
 
 
 def remove(path: Path) -> None:

@@ -17,6 +17,8 @@ from core.pipe import Frame
 from core.worker import Event, WorkerHandler
 
 log = logging.getLogger(__name__)
+LAST_SECONDS = 5.0
+"""Seconds between the end of the pipe and the end of the process, whatever still runs."""
 
 
 class _Main:
@@ -47,7 +49,11 @@ class _Main:
                 flag.set()
             elif frame.kind == "close":
                 break
-        for flag in self._cancelled.values():
+        # An engine that cannot be stopped must not keep a worker nobody talks to any more, nor its GPU.
+        last_resort = threading.Timer(LAST_SECONDS, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
+        for flag in list(self._cancelled.values()):
             flag.set()
         pool.shutdown(wait=True, cancel_futures=True)
         handler.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -22,6 +21,7 @@ State = Literal["unloaded", "loading", "ready", "failed"]
 CANCEL_GRACE = 10.0
 """Seconds a worker gets to stop a cancelled call before it is ended."""
 DEATH_WINDOW = 60.0
+MAX_BACKOFF = 30.0
 FREE_RESTARTS = 3
 """Deaths within DEATH_WINDOW seconds that are followed by an immediate restart; later ones wait 1, 2, 4 … 30 s."""
 
@@ -127,6 +127,8 @@ class Worker:
             raise errors.QueueFull("too many requests are waiting; try again soon")
         self._waiting += 1
         try:
+            # Loaded before the slot is waited for: all who wait share one load, and one failure answers them all.
+            await self.load()
             await self._slots.acquire()
         finally:
             self._waiting -= 1
@@ -204,19 +206,27 @@ class Worker:
         if self._process is not process or self._closed:
             return
         self._process = None
-        self._deaths.append(time.monotonic())
+        self._error = errors.EngineCrashed("the engine's process ended")
         self._restarts += 1
+        if not process.ended_on_purpose:
+            self._deaths.append(time.monotonic())
         delay = self._backoff()
-        log.error("worker of %s (pid %d) died; restarting in %.0f s", self.spec.name, process.pid, delay)
-        await asyncio.sleep(delay)
-        if not self._closed:
-            with contextlib.suppress(errors.VoiceStackError):
+        log.error("worker of %s (pid %d) ended; restarting in %.0f s", self.spec.name, process.pid, delay)
+        while not self._closed:
+            await asyncio.sleep(delay)
+            try:
                 await self.load()
+            except errors.ConfigurationError:
+                return
+            except errors.VoiceStackError:
+                delay = min(max(2 * delay, 1.0), MAX_BACKOFF)
+            else:
+                return
 
     def _backoff(self) -> float:
         """Return seconds from the last death to the next start."""
         recent = sum(1 for death in self._deaths if time.monotonic() - death < DEATH_WINDOW)
-        return 0.0 if recent <= FREE_RESTARTS else min(2.0 ** (recent - FREE_RESTARTS - 1), 30.0)
+        return 0.0 if recent <= FREE_RESTARTS else min(2.0 ** (recent - FREE_RESTARTS - 1), MAX_BACKOFF)
 
     def _check_backoff(self) -> None:
         if self._closed:
@@ -284,9 +294,10 @@ class WorkerPool:
 
     def worker(self, spec: WorkerSpec) -> Worker:
         """Return the worker of this spec, making it (not loading it) when there is none."""
-        worker = self._workers.get(spec.name)
-        if worker is None:
-            worker = self._workers[spec.name] = Worker(spec)
+        worker = self._workers.setdefault(spec.name, Worker(spec))
+        if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
+            # The model was pulled, or pulled again, since the worker was made.
+            worker.spec = spec
         return worker
 
     def status(self) -> list[WorkerStatus]:

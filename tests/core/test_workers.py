@@ -208,6 +208,43 @@ async def test_more_waiting_calls_than_allowed_are_refused() -> None:
             await asyncio.gather(waiting, return_exceptions=True)
 
 
+async def test_a_load_that_fails_answers_everybody_who_waits_at_once(tmp_path: Path) -> None:
+    counter = tmp_path / "loads"
+    async with running(refuse=True, counter=str(counter)) as worker:
+        found = await asyncio.gather(*(events(worker, "echo") for _ in range(4)), return_exceptions=True)
+        assert all(isinstance(error, errors.ConfigurationError) for error in found)
+        assert counter.read_text(encoding="ascii") == "x"
+
+
+async def test_a_worker_that_waits_for_its_restart_is_not_ready() -> None:
+    async with running() as worker:
+        for _ in range(workers.FREE_RESTARTS + 1):
+            with pytest.raises((errors.EngineCrashed, errors.Unavailable)):
+                await events(worker, "kill")
+        await until(lambda: worker.state != "ready")
+        assert worker.state == "failed"
+
+
+async def test_a_model_pulled_after_the_first_look_is_found() -> None:
+    pool = WorkerPool(2)
+    try:
+        assert pool.worker(spec("one", model=None)).state == "unloaded"
+        worker = await pool.load(spec("one", model="/pulled"))
+        assert worker.spec.config == {"model": "/pulled"}
+    finally:
+        await pool.close()
+
+
+async def test_a_worker_without_its_api_ends_even_in_the_middle_of_a_call() -> None:
+    async with running() as worker:
+        process = await worker.load()
+        async with worker.call("hang", {}) as call:
+            async for _ in call:
+                break
+            process._writer.transport.abort()  # what the kernel does when the API process is killed
+            await until(lambda: not alive(process.pid))
+
+
 async def test_closing_leaves_no_process() -> None:
     async with running(slots=4) as worker:
         pid = (await worker.load()).pid
