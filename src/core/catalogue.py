@@ -169,7 +169,8 @@ class Catalogue:
         if self._outside_engine and task:
             return ModelRef(id=folder.name, task=task, engine=self._outside_engine, path=folder, translates=True)
         if ref := _of_folder(folder):
-            return ref
+            # A folder that is called like a model of the catalogue is not that model.
+            return replace(ref, id=str(folder)) if self._named(ref.id) else ref
         raise ModelNotFound(f"no engine knows the files in the folder {folder.name!r}", param="model")
 
     def _means_default(self, name: str, task: str | None) -> bool:

@@ -20,7 +20,8 @@
     ├── UnsupportedMediaType 415    unsupported_media_type
     ├── QueueFull 429               queue_full
     ├── InternalError 500           internal_error
-    │   └── ConfigurationError      (refuses to start; never reaches a client)
+    │   └── ConfigurationError      (refuses to start)
+    │       └── ModelBroken 503     model_broken
     ├── NotSupported 501            not_supported
     ├── Unavailable 503             unavailable
     │   ├── EngineCrashed           engine_crashed
@@ -219,6 +220,13 @@ class ConfigurationError(InternalError):
     """The settings contradict each other or the machine; the service refuses to start."""
 
     retry = False
+
+
+class ModelBroken(ConfigurationError):
+    """The weights of a model are damaged or incomplete; the service stays up and says so in /readyz."""
+
+    status = 503
+    code = "model_broken"
 
 
 class NotSupported(VoiceStackError):

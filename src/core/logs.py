@@ -11,11 +11,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 
 
 class _OneLine(logging.Formatter):
-    """Escapes control characters, so that what a client sent cannot forge a line."""
+    """Escapes control characters, those of tracebacks too, so that what a client sent cannot forge a line."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+    def format(self, record: logging.LogRecord) -> str:
         record.request_id = request_id.get()
-        text = super().formatMessage(record)
+        text = super().format(record)
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

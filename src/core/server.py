@@ -186,7 +186,8 @@ def from_validation(problems: Any) -> VoiceStackError:  # pydantic's own list ty
     """Return the first of pydantic's problems as an error of ours; the input itself is never repeated."""
     first = problems[0]
     place = [str(part) for part in first["loc"] if part not in {"body", "query", "path", "header"}]
-    param = ".".join(place) or None
+    # Only the field: what is below it (an index, a branch of a union) is our affair.
+    param = place[0] if place else None
     if first["type"] == "missing":
         return errors.MissingParameter(f"the parameter {param!r} is required", param=param)
     text = str(first["msg"]).removeprefix("Value error, ")
@@ -227,6 +228,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].endswith("/") and scope["path"] != "/":
+            # A redirect would lose the body of a POST.
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         exchange = _Exchange(scope, send)
         token = logs.request_id.set(exchange.id)
         try:
@@ -267,6 +271,9 @@ class _Exchange:
         """Answer with the error, or when the answer has begun end it without a proper close."""
         if isinstance(error, ClientLeft | ClientDisconnect):
             return
+        if isinstance(error.__cause__, VoiceStackError):
+            # Starlette wraps an error that comes after the start of an answer.
+            error = error.__cause__
         if not isinstance(error, VoiceStackError):
             log.error("unexpected error", exc_info=error)
             error = errors.InternalError(f"an unexpected error occurred; the log has it under {self.id}")

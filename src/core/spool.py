@@ -35,8 +35,7 @@ class Spool:
                 fcntl.flock(gate, fcntl.LOCK_EX)
                 self._sweep(base)
                 self.path = Path(tempfile.mkdtemp(prefix=f"{service}-", dir=base))
-                self._lock = os.open(self.path, os.O_RDONLY)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                self._lock = _locked(self.path)
         except OSError as error:
             raise ConfigurationError(f"cannot write to {base}: {error.strerror}; set VOICE_STACK_TMP") from error
 
@@ -58,6 +57,11 @@ class Spool:
     async def folder(self) -> AsyncIterator[Path]:
         """Give a request its own folder and remove it, with all that is in it, at the end."""
         try:
+            if not self.path.is_dir():
+                # Somebody cleaned the temporary folder.
+                self.path.mkdir(mode=0o700, parents=True)
+                os.close(self._lock)
+                self._lock = _locked(self.path)
             path = Path(tempfile.mkdtemp(prefix="r-", dir=self.path))
         except OSError as error:
             raise storage_error(error) from error
@@ -71,6 +75,13 @@ class Spool:
         """Remove the service's folder."""
         remove(self.path)
         os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    """Return a descriptor that holds the lock of a folder as long as it is open."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def remove(path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ CANCEL_GRACE = 10.0
 """Seconds a worker gets to stop a cancelled call before it is ended."""
 DEATH_WINDOW = 60.0
 MAX_BACKOFF = 30.0
+LOAD_PATIENCE = 5
+"""Load timeouts after which a process that is still loading is taken for stuck and ended."""
 FREE_RESTARTS = 3
 """Deaths within DEATH_WINDOW seconds that are followed by an immediate restart; later ones wait 1, 2, 4 … 30 s."""
 
@@ -171,7 +174,14 @@ class Worker:
         self._error = None
         process = await self._spawned()
         try:
-            self.facts = await process.ready()
+            async with asyncio.timeout(LOAD_PATIENCE * self.spec.load_timeout):
+                self.facts = await process.ready()
+        except TimeoutError:
+            self._error = errors.EngineCrashed(f"{self.spec.name} did not load; its process was ended")
+            process.kill()
+            await process.closed.wait()
+            self._deaths.append(time.monotonic())
+            raise self._error from None
         except errors.EngineCrashed as error:
             self._deaths.append(time.monotonic())
             self._error = error
@@ -272,7 +282,8 @@ class Worker:
             await self.unload()
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
-        task = asyncio.create_task(coroutine)
+        # A context of its own: what outlives a request must not log under the request's id.
+        task = asyncio.create_task(coroutine, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task

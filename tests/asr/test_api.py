@@ -84,9 +84,10 @@ def test_json_is_the_default_and_has_openais_shape(asr: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/v1", ""])
-def test_every_path_exists_without_the_prefix_too(asr: httpx.Client, prefix: str) -> None:
-    assert post(asr, path=f"{prefix}/audio/transcriptions").status_code == 200
-    assert asr.get(f"{prefix}/models").json()["object"] == "list"
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_path_exists_without_the_prefix_and_with_a_slash(asr: httpx.Client, prefix: str, slash: str) -> None:
+    assert post(asr, path=f"{prefix}/audio/transcriptions{slash}").status_code == 200
+    assert asr.get(f"{prefix}/models{slash}").json()["object"] == "list"
 
 
 @pytest.mark.parametrize(
@@ -271,8 +272,8 @@ def test_a_decompression_bomb_is_refused(start_service: Any, tmp_path: Path) -> 
         ({"language": "klingon"}, "invalid_value", "language"),
         ({"response_format": "xml"}, "unsupported_format", "response_format"),
         ({"response_format": "diarized_json"}, "unsupported_format", "response_format"),
-        ({"diarize": "true"}, "unsupported_format", "response_format"),
-        ({"timestamp_granularities[]": "letter"}, "invalid_value", "timestamp_granularities.0"),
+        ({"diarize": "true"}, "unsupported_format", "diarize"),
+        ({"timestamp_granularities[]": "letter"}, "invalid_value", "timestamp_granularities"),
         ({"stream": "maybe"}, "invalid_value", "stream"),
         ({"prompt": "x" * 30_000}, "invalid_value", "prompt"),
     ],
@@ -372,3 +373,9 @@ def test_audio_that_kills_the_engine_twice_is_refused(fake_asr: Any, asr: httpx.
     assert_error(post(asr, audio, prompt="fake:crash"), 400, "unprocessable_audio")
     assert fake_asr.process.poll() is None
     assert post(asr).status_code == 200
+
+
+def test_a_stream_that_is_refused_is_refused_with_its_status(start_service: Any) -> None:
+    service = start_service("asr", {"ASR_MODEL": "whisper-tiny.en", "ASR_PRELOAD": "false"})
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        assert_error(post(client, stream="true", task="translate"), 400, "unsupported_task")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,8 @@ def test_the_version_is_printed() -> None:
         ({"ASR_ENGINE": "no-such-engine", "ASR_MODEL": "x"}, "no-such-engine"),
         ({**FAKE, "ASR_ENGINE_OPTIONS__NO_SUCH": "1"}, "no_such"),
         ({**FAKE, "ASR_ENGINE_OPTIONS__DELAY": "soon"}, "delay"),
+        ({**FAKE, "ASR_ENGINE_OPTIONS": "beam_size=3"}, "ASR_ENGINE_OPTIONS"),
+        ({"ASR_ENGINE": "odd[/x]", "ASR_MODEL": "x"}, "odd[/x]"),
     ],
 )
 def test_a_service_that_cannot_work_refuses_to_start_in_one_line(
@@ -94,6 +98,27 @@ def test_the_doctor_examines_everything(tmp_path: Path) -> None:
         assert subject in done.stdout
 
 
+@pytest.mark.skipif(find_spec("TTS") is not None, reason="the extra coqui is installed")
+def test_the_doctor_says_how_to_get_a_missing_engine(tmp_path: Path) -> None:
+    done = run("doctor", env=FAKE, cwd=tmp_path)
+    assert "pip install 'voice-stack[coqui]'" in done.stdout
+
+
+def test_the_doctor_goes_on_where_something_is_broken(tmp_path: Path) -> None:
+    plugin = tmp_path / "broken-1.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n", encoding="utf-8")
+    (plugin / "entry_points.txt").write_text("[voice_stack.asr_engines]\nbroken = broken:Engine\n", encoding="utf-8")
+    (tmp_path / "broken.py").write_text("raise OSError('wrong [/x] library')\n", encoding="utf-8")
+    env = {**FAKE, "PYTHONPATH": str(tmp_path), "ASR_ENGINE_OPTIONS": "beam_size=3"}
+    done = run("doctor", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "OSError: wrong [/x] library" in done.stdout
+    assert "ASR_ENGINE_OPTIONS" in done.stdout
+    assert "packages" in done.stdout
+
+
 def test_the_doctor_says_how_to_get_a_missing_model(tmp_path: Path) -> None:
     done = run("doctor", env={"VOICE_STACK_CACHE": str(tmp_path)}, cwd=tmp_path)
     assert done.returncode == 1
@@ -104,6 +129,65 @@ def test_voices_are_listed(tmp_path: Path) -> None:
     done = run("voices", "list", env=FAKE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "voice" in done.stdout
+
+
+def test_listing_voices_leaves_nothing_behind(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    done = run("voices", "list", env={**FAKE, "VOICE_STACK_TMP": str(spool)}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in spool.glob("*") if path.is_dir()] == []
+
+
+def test_a_folder_is_a_model_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    spoken = run("speak", "Hello there.", "-o", "out.wav", "--local", "--model", "./mine", env=FAKE, cwd=tmp_path)
+    assert spoken.returncode == 0, spoken.stderr
+    heard = run("transcribe", "out.wav", "--local", "--model", str(tmp_path / "mine"), env=FAKE, cwd=tmp_path)
+    assert heard.returncode == 0, heard.stderr
+    assert heard.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [("speak", "Hello."), ("transcribe", "x.wav")], ids="".join)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"no audio: the work itself would fail otherwise")
+    for output, reason in (("missing/out.wav", "does not exist"), (str(tmp_path), "folder")):
+        done = run(*command, "-o", output, "--format", "text", "--local", env=FAKE, cwd=tmp_path)
+        if command[0] == "speak":
+            done = run(*command, "-o", output, "--format", "wav", "--local", env=FAKE, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("voice-stack: cannot write")
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("speak", "Hello."), ("transcribe", "x.wav")], ids="".join)
+def test_a_service_that_is_not_there_is_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"anything")
+    output = "out.wav" if command[0] == "speak" else "out.txt"
+    done = run(*command, "-o", output, "--url", "http://127.0.0.1:9", env=FAKE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("voice-stack: the service at http://127.0.0.1:9 broke off")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / output).exists()
+
+
+def test_a_transcript_is_the_same_from_a_service_and_without_one(fake_asr: Any, tmp_path: Path) -> None:
+    assert run("speak", "Hello there.", "-o", "in.wav", "--local", env=FAKE, cwd=tmp_path).returncode == 0
+    common = ("transcribe", "in.wav", "--words", "--format", "verbose_json")
+    local = run(*common, "--local", "-o", "out.json", env=FAKE, cwd=tmp_path)
+    remote = run(*common, "--url", fake_asr.url, env=FAKE, cwd=tmp_path)
+    assert local.returncode == remote.returncode == 0, local.stderr + remote.stderr
+    assert json.loads(remote.stdout) == json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert json.loads(remote.stdout)["language_probability"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"in.wav", "out.json"}
+
+
+def test_the_language_of_the_settings_holds_on_the_command_line(tmp_path: Path) -> None:
+    assert run("speak", "Hello there.", "-o", "in.wav", "--local", env=FAKE, cwd=tmp_path).returncode == 0
+    command = ("transcribe", "in.wav", "--local", "--format", "verbose_json")
+    for options, language in (((), "de"), (("--language", "fr"), "fr")):
+        done = run(*command, *options, env={**FAKE, "ASR_LANGUAGE": "de"}, cwd=tmp_path)
+        assert json.loads(done.stdout)["language_code"] == language
 
 
 def test_transcribing_something_that_is_no_audio_is_one_clear_line(tmp_path: Path) -> None:

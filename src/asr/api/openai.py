@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,9 @@ from asr.service import AsrService, Transcript
 from asr.transcript import Task
 from core import errors
 from core.disconnect import until_disconnect
-from core.model_entry import ModelRef
 from core.pings import with_pings
 from core.server import MODEL_HEADER, Stream, header_text
 from utils import sse
-from utils.audio.pcm import PcmFile
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
@@ -31,12 +29,14 @@ TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request that has been read, validated and decoded."""
+    """How a transcript is wanted written."""
 
     wanted: TranscriptionRequest
-    model: ModelRef
-    audio: PcmFile
-    sha256: str
+    task: Task
+
+    def result(self, transcript: Transcript) -> TranscriptResult:
+        """Return a finished transcript for the formats."""
+        return transcript.result(self.task, words=self.wanted.shows_words, layout=self.wanted.layout)
 
 
 def router(service: AsrService) -> APIRouter:
@@ -82,66 +82,63 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         model = service.host.resolve(wanted.model)
         decoding = service.decode(upload.path, folder, audio_track=wanted.audio_track)
         audio = await until_disconnect(request.receive, decoding)
-        job = Job(wanted=wanted, model=model, audio=audio, sha256=upload.sha256)
+        job = Job(wanted=wanted, task="translate" if wanted.translate else wanted.task)
+        options = wanted.options(service.settings)
+        work = service.transcribe(audio, options, model=model, sha256=upload.sha256)
         if wanted.stream:
-            events = _events(service, job, stack.pop_all())
-            return Stream(
-                events, media_type="text/event-stream", headers={**SSE_HEADERS, MODEL_HEADER: header_text(model.id)}
-            )
-        result = await until_disconnect(request.receive, _transcribe(service, job))
+            # Begun before the answer: what is refused here is refused with its status, not inside a 200.
+            transcript = await until_disconnect(request.receive, stack.enter_async_context(work))
+            headers = {**SSE_HEADERS, MODEL_HEADER: header_text(model.id)}
+            return Stream(_events(transcript, job, stack.pop_all()), media_type="text/event-stream", headers=headers)
+        result = await until_disconnect(request.receive, _finish(work, job))
     answer = FORMATS[wanted.response_format]
     # An hour of words takes 40 ms to write: not on the event loop.
     body = await asyncio.to_thread(answer.render, result)
     return Response(body, media_type=answer.content_type, headers={MODEL_HEADER: header_text(model.id)})
 
 
-async def _transcribe(service: AsrService, job: Job) -> TranscriptResult:
-    options = job.wanted.options(service.settings)
-    async with service.transcribe(job.audio, options, model=job.model, sha256=job.sha256) as transcript:
+async def _finish(work: AbstractAsyncContextManager[Transcript], job: Job) -> TranscriptResult:
+    async with work as transcript:
         await transcript.finish()
-        return _result(transcript, job, options.task)
+        return job.result(transcript)
 
 
-def _result(transcript: Transcript, job: Job, task: Task) -> TranscriptResult:
-    return transcript.result(task, words=job.wanted.shows_words, layout=job.wanted.layout)
-
-
-async def _events(service: AsrService, job: Job, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
+async def _events(transcript: Transcript, job: Job, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     """Yield the SSE frames of a streamed transcription; deltas leave as segments are decoded."""
-    options = job.wanted.options(service.settings)
     deltas: list[str] = []
-    async with stack:
-        try:
-            async with service.transcribe(job.audio, options, model=job.model, sha256=job.sha256) as transcript:
-                async with aclosing(with_pings(aiter(transcript))) as segments:
-                    async for segment in segments:
-                        if segment is None:
-                            yield sse.PING
-                            continue
-                        delta = segment.text if deltas else segment.text.lstrip()
-                        deltas.append(delta)
-                        yield _frame({"type": "transcript.text.delta", "delta": delta})
-                        yield sse.comment(f"progress {segment.end / transcript.duration:.3f}")
-                yield _frame(_done(_result(transcript, job, options.task), "".join(deltas)))
-        except errors.VoiceStackError as error:
-            yield _frame({"type": "error", "error": error.to_dict()})
-            return
-        yield sse.DONE
+    try:
+        async with stack, aclosing(with_pings(aiter(transcript))) as segments:
+            async for segment in segments:
+                if segment is None:
+                    yield sse.PING
+                    continue
+                delta = segment.text if deltas else segment.text.lstrip()
+                deltas.append(delta)
+                yield _frame({"type": "transcript.text.delta", "delta": delta})
+                yield sse.comment(f"progress {segment.end / transcript.duration:.3f}")
+        yield await asyncio.to_thread(_done, job.result(transcript), "".join(deltas))
+    except errors.VoiceStackError as error:
+        yield _frame({"type": "error", "error": error.to_dict()})
+        return
+    yield sse.DONE
 
 
-def _done(result: TranscriptResult, text: str) -> dict[str, Any]:
+def _done(result: TranscriptResult, text: str) -> bytes:
+    """Return the last frame; for long audio this takes too long for the event loop."""
     output = sum(len(segment.tokens) for segment in result.segments)
     # Whisper's encoder reads 50 positions a second.
     spoken = round(result.duration * 50)
     usage = {"type": "tokens", "input_tokens": spoken, "output_tokens": output, "total_tokens": spoken + output}
-    return {
+    done = {
         "type": "transcript.text.done",
         "text": text,
         "usage": usage,
         "language": result.language,
+        "language_probability": result.language_probability,
         "duration": result.duration,
         "segments": segment_objects(result),
     }
+    return _frame(done)
 
 
 def _frame(data: dict[str, Any]) -> bytes:

@@ -69,7 +69,8 @@ class TranscriptionRequest(BaseModel):
     def check_format(self) -> None:
         """Raise UnsupportedFormat for a format there is not, or that no installed engine can fill."""
         if self.response_format == SPEAKER_FORMAT or self.diarize:
-            raise errors.UnsupportedFormat("no diarization engine is installed", param="response_format")
+            param = "diarize" if self.diarize else "response_format"
+            raise errors.UnsupportedFormat("no diarization engine is installed", param=param)
         if self.response_format not in FORMATS:
             raise errors.UnsupportedFormat(
                 f"unknown response_format; use one of: {', '.join(FORMATS)}", param="response_format"

@@ -20,6 +20,7 @@ from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcript
 from core.errors import (
     ConfigurationError,
     InsufficientMemory,
+    ModelBroken,
     NotSupported,
     UnsupportedParameter,
     UnsupportedTask,
@@ -67,7 +68,7 @@ class FasterWhisperEngine(AsrEngine):
                 )
         except (RuntimeError, ValueError) as error:
             reason = str(error).replace(str(folder), self._name)
-            raise ConfigurationError(f"faster-whisper cannot load {self._name}: {reason}") from error
+            raise ModelBroken(f"faster-whisper cannot load {self._name}: {reason}") from error
         self.languages = self._known_languages()
         self._smoke_test()
 
@@ -129,7 +130,7 @@ class FasterWhisperEngine(AsrEngine):
             raise ConfigurationError("faster-whisper needs the folder of a Whisper model in CTranslate2's format")
         # Without tokenizer.json the library would go and ask the hub for one.
         if missing := [name for name in _FILES if not (folder / name).is_file()]:
-            raise ConfigurationError(f"the folder of {self._name} lacks {', '.join(missing)}")
+            raise ModelBroken(f"the folder of {self._name} lacks {', '.join(missing)}")
         return folder
 
     def _compute_type(self) -> str:
@@ -150,7 +151,7 @@ class FasterWhisperEngine(AsrEngine):
         first = self._encode_first(features)
         found = self._decode(features, first, self._tokenizer("en", options), options)
         if not (np.isfinite(np.array(first)).all() and all(math.isfinite(segment.avg_logprob) for segment in found)):
-            raise ConfigurationError(f"{self._name} computes nonsense: its weights are damaged")
+            raise ModelBroken(f"{self._name} computes nonsense: its weights are damaged")
 
     def _check_task(self, options: TranscribeOptions) -> None:
         if options.task == "translate" and (self._speaks_english_only or _TRANSCRIBES_ONLY.search(self._name)):

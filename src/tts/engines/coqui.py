@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from core.engines import EngineContext, EngineOptions
-from core.errors import ConfigurationError, InternalError, NotSupported, UnsupportedParameter
+from core.errors import ConfigurationError, InternalError, ModelBroken, NotSupported, UnsupportedParameter
 from tts.engine import TtsEngine
 from tts.engines.coqui_files import CoquiFolder, as_voices
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, translated
@@ -68,7 +68,7 @@ class CoquiEngine(TtsEngine):
             self._model = self._open(CoquiFolder(self.context.model))
             spoken = checked(self._model.try_out())
         if not spoken.size:
-            raise ConfigurationError("the model loads but does not speak")
+            raise ModelBroken("the model loads but does not speak")
         self.sample_rate = self._model.sample_rate
         self.languages = tuple(self._model.languages)
         self.speed_range = self._model.speed_range

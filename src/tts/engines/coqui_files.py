@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigurationError
+from core.errors import ModelBroken
 from tts.voice import Voice
 
 CHECKPOINTS = ("model.pth", "model_file.pth", "model_file.pth.tar", "checkpoint.pth", "best_model.pth")
@@ -34,9 +34,9 @@ class CoquiFolder:
         try:
             self._config = json.loads(self.config_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"the Coqui model {path.name} has no readable config.json") from error
+            raise ModelBroken(f"the Coqui model {path.name} has no readable config.json") from error
         if not isinstance(self._config, dict):
-            raise ConfigurationError(f"config.json of the Coqui model {path.name} is not an object")
+            raise ModelBroken(f"config.json of the Coqui model {path.name} is not an object")
 
     @property
     def family(self) -> str:
@@ -49,7 +49,7 @@ class CoquiFolder:
         found = next((self.path / name for name in CHECKPOINTS if (self.path / name).is_file()), None)
         others = [path for path in sorted(self.path.glob("*.pth")) if path not in self._companions()]
         if found is None and len(others) != 1:
-            raise ConfigurationError(f"the Coqui model {self.path.name} has no checkpoint (model.pth)")
+            raise ModelBroken(f"the Coqui model {self.path.name} has no checkpoint (model.pth)")
         return found or others[0]
 
     def companion(self, field: str) -> Path | None:
@@ -123,7 +123,7 @@ def _read_json(path: Path | None) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path.name} of the Coqui model cannot be read") from error
+        raise ModelBroken(f"{path.name} of the Coqui model cannot be read") from error
     return found if isinstance(found, dict) else None
 
 

@@ -17,6 +17,7 @@ from core.errors import (
     ConfigurationError,
     InsufficientMemory,
     InternalError,
+    ModelBroken,
     NotSupported,
     UnsupportedParameter,
     VoiceStackError,
@@ -123,7 +124,7 @@ def _translate(error: Exception, doing: str, failure: type[VoiceStackError]) -> 
         return InsufficientMemory("the device had no memory left for this request")
     if isinstance(error, pickle.UnpicklingError):
         log.error("refused a checkpoint: %s", str(error).partition("\n")[0])
-        return ConfigurationError("the checkpoint holds something else than weights; it was not loaded")
+        return ModelBroken("the checkpoint holds something else than weights; it was not loaded")
     if isinstance(error, ImportError):
         return NotSupported(f"a library this needs is not installed: {error}")
     log.error("%s failed", doing, exc_info=error)

@@ -16,7 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from core.engines import EngineContext, EngineOptions
-from core.errors import ConfigurationError, InternalError, InvalidRequest, UnsupportedParameter, VoiceNotFound
+from core.errors import (
+    ConfigurationError,
+    InternalError,
+    InvalidRequest,
+    ModelBroken,
+    UnsupportedParameter,
+    VoiceNotFound,
+)
 from tts.engine import TtsEngine
 from tts.engines.onnx import open_session
 from tts.voice import SpeechOptions, Voice
@@ -99,7 +106,7 @@ class KokoroEngine(TtsEngine):
             raise ConfigurationError("the kokoro engine needs a model folder")
         self._styles = {path.stem: path for path in _style_files(self.context.model)}
         if not self._styles:
-            raise ConfigurationError(f"no voices in {self.context.model / 'voices'}")
+            raise ModelBroken(f"no voices in {self.context.model / 'voices'}")
         session = open_session(_onnx_file(self.context.model), self.context)
         with tempfile.TemporaryDirectory() as folder:
             # The library wants its voices in one .npz; ours are read one at a time, so it gets an empty one.
@@ -164,7 +171,7 @@ class KokoroEngine(TtsEngine):
         voice = _voice(next(iter(self._styles)))
         chunks = list(self.synthesize("Hello.", voice, SpeechOptions(language="en")))
         if not chunks or not np.abs(chunks[0].samples).max() > 0:
-            raise ConfigurationError("the model loads but does not speak")
+            raise ModelBroken("the model loads but does not speak")
 
 
 def _finish(samples: Samples, pause: float) -> Samples:
@@ -198,5 +205,5 @@ def _style_files(model: Path) -> list[Path]:
 def _onnx_file(model: Path) -> Path:
     found = sorted(model.glob("*.onnx"))
     if not found:
-        raise ConfigurationError(f"no .onnx file in {model}")
+        raise ModelBroken(f"no .onnx file in {model}")
     return found[0]

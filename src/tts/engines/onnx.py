@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.engines import Device, EngineContext
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, ModelBroken
 
 _ERRORS_ONLY = 3
 _PROVIDERS: dict[Device, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ def open_session(path: Path, context: EngineContext) -> OnnxSession:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the seam: onnxruntime's errors share no base class
-        raise ConfigurationError(f"{path.name} cannot be loaded: {error}") from error
+        raise ModelBroken(f"{path.name} cannot be loaded: {error}") from error
     if session.get_providers()[0] != wanted[0]:
         raise ConfigurationError(f"{wanted[0]} cannot be used here, see the log; docs/devices.md says what it needs")
     run_options = onnxruntime.RunOptions()

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from core.engines import EngineContext, EngineOptions
-from core.errors import ConfigurationError, InternalError, UnsupportedParameter, VoiceNotFound
+from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, VoiceNotFound
 from tts.engine import TtsEngine
 from tts.engines.onnx import open_session
 from tts.voice import SpeechOptions, Voice
@@ -73,7 +73,7 @@ class PiperEngine(TtsEngine):
         try:
             parsed = PiperConfig.from_dict(config)
         except (KeyError, ValueError, TypeError) as error:
-            raise ConfigurationError(f"{path.name} is not a Piper configuration: {error!r}") from error
+            raise ModelBroken(f"{path.name} is not a Piper configuration: {error!r}") from error
         session = open_session(path.with_suffix(""), self.context)
         self._piper = PiperVoice(session=session, config=parsed, download_dir=path.parent)
         self._speakers = _speakers(path, config)
@@ -131,7 +131,7 @@ class PiperEngine(TtsEngine):
         # Every language's espeak-ng voice reads digits; a voice trained on letters alone may say nothing.
         for chunk in self.synthesize("1 2 3.", voice, SpeechOptions()):
             if not np.abs(chunk.samples).max() > 0:
-                raise ConfigurationError("the model loads but does not speak")
+                raise ModelBroken("the model loads but does not speak")
 
 
 def _config_file(model: Path) -> Path | None:
@@ -143,9 +143,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error}") from error
+        raise ModelBroken(f"{path.name} cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise ConfigurationError(f"{path.name} is not a Piper configuration")
+        raise ModelBroken(f"{path.name} is not a Piper configuration")
     return found
 
 

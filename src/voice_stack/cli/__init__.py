@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from core.errors import VoiceStackError
 from voice_stack import __version__
@@ -45,5 +46,6 @@ def main() -> None:
     try:
         app()
     except VoiceStackError as error:
-        Console(stderr=True).print(f"[red]voice-stack:[/red] {error.message}", soft_wrap=True, highlight=False)
+        line = f"[red]voice-stack:[/red] {escape(error.message)}"
+        Console(stderr=True).print(line, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(1)

@@ -9,36 +9,40 @@ import signal
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 from voice_stack.cli import runner, selfcheck
 
 console = Console(highlight=False)
-STOP_SECONDS = 45.0
+NAMES: tuple[runner.Name, ...] = ("asr", "tts")
+STOP_MARGIN = 15.0
+"""Seconds a child gets beyond those it gives its requests."""
 
 
 class _Child:
     """One service: its process, and its address once it is ready."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, *, stop_seconds: float) -> None:
         self.name = name
+        self._stop_seconds = stop_seconds
         self.process = process
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, name: str) -> _Child:
+    async def start(cls, name: str, *, stop_seconds: float) -> _Child:
         command = (sys.executable, "-P", "-m", "voice_stack", "serve", name)
         # Ctrl-C must reach the children through us, once, and not through the terminal as well.
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, start_new_session=True, env=os.environ
         )
-        return cls(name, process)
+        return cls(name, process, stop_seconds=stop_seconds)
 
     async def _read(self) -> None:
         assert self.process.stdout is not None  # noqa: S101 - asked for above
         async for raw in self.process.stdout:
             line = raw.decode("utf-8", "replace").rstrip()
-            console.print(f"[bold]{self.name}[/bold]  {line}", markup=True, soft_wrap=True)
+            console.print(Text.assemble((self.name, "bold"), "  ", line), soft_wrap=True)
             if line.startswith("ready: ") and not self.address.done():
                 self.address.set_result(line.removeprefix("ready: "))
             elif line.startswith("not ready: ") and not self.address.done():
@@ -48,7 +52,7 @@ class _Child:
         if self.process.returncode is None:
             self.process.terminate()
             try:
-                async with asyncio.timeout(STOP_SECONDS):
+                async with asyncio.timeout(self._stop_seconds):
                     await self.process.wait()
             except TimeoutError:
                 self.process.kill()
@@ -64,7 +68,8 @@ async def run(*, check: bool, exit_after: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    children = [await _Child.start("asr"), await _Child.start("tts")]
+    grace = max(runner.load_settings(name).graceful_shutdown_seconds for name in NAMES)
+    children = [await _Child.start(name, stop_seconds=grace + STOP_MARGIN) for name in NAMES]
     try:
         return await _supervise(children, stop, check=check, exit_after=exit_after)
     finally:

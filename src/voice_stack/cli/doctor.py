@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from asr import engine_factory as asr_engines
 from core import devices
 from core.catalogue import Catalogue
-from core.engines import Runtime
+from core.engines import Device, Runtime
 from core.errors import VoiceStackError
+from core.registry import EngineRegistry
 from tts import engine_factory as tts_engines
 from utils.audio import ffmpeg
 from voice_stack import __version__
@@ -47,7 +49,7 @@ def doctor() -> None:
     failed = False
     for finding in _findings():
         failed |= finding.mark == "problem"
-        table.add_row(finding.subject, f"[{_COLOURS[finding.mark]}]{finding.mark}[/]", finding.text)
+        table.add_row(finding.subject, f"[{_COLOURS[finding.mark]}]{finding.mark}[/]", escape(finding.text))
     Console().print(table)
     raise typer.Exit(1 if failed else 0)
 
@@ -55,12 +57,23 @@ def doctor() -> None:
 def _findings() -> Iterator[Finding]:
     yield Finding("voice-stack", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield _ffmpeg()
-    yield from _devices()
-    yield from _engines()
+    yield from _guarded("hardware", _devices())
+    yield from _guarded("engines", _engines())
     for name in ("asr", "tts"):
-        yield from _service(name)
+        yield from _guarded(f"{name} settings", _service(name))
     installed = [f"{name} {found}" for name in _PACKAGES if (found := _version(name))]
     yield Finding("packages", "ok", ", ".join(installed))
+
+
+def _guarded(subject: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings; what breaks while they are made is one of them, for the rest is still worth knowing."""
+    try:
+        yield from findings
+    except VoiceStackError as error:
+        yield Finding(subject, "problem", error.message)
+    except Exception as error:  # noqa: BLE001 - a broken library may raise anything
+        reason = " ".join(str(error).split())
+        yield Finding(subject, "problem", f"{type(error).__name__}: {reason}")
 
 
 def _ffmpeg() -> Finding:
@@ -77,20 +90,27 @@ def _devices() -> Iterator[Finding]:
     for runtime in _RUNTIMES:
         if _version(runtime) is None and _version(f"{runtime}-gpu") is None:
             continue
-        usable = devices.usable(runtime)
-        names = [device for device, count in usable.items() if count]
-        unused = [device for device in devices.PREFERENCE if found.get(device) and device not in names]
-        hint = f"; cannot use the {unused[0]} device, see docs/devices.md" if unused else ""
-        yield Finding(f"  {runtime}", "note" if unused else "ok", f"can use {', '.join(names)}{hint}")
+        yield from _guarded(f"  {runtime}", _runtime(runtime, found))
+
+
+def _runtime(runtime: Runtime, found: Mapping[Device, int]) -> Iterator[Finding]:
+    names = [device for device, count in devices.usable(runtime).items() if count]
+    unused = [device for device in devices.PREFERENCE if found.get(device) and device not in names]
+    hint = f"; cannot use the {unused[0]} device, see docs/devices.md" if unused else ""
+    yield Finding(f"  {runtime}", "note" if unused else "ok", f"can use {', '.join(names)}{hint}")
 
 
 def _engines() -> Iterator[Finding]:
     for kind, registry in (("asr", asr_engines.registry()), ("tts", tts_engines.registry())):
         for name in registry.names():
-            engine = registry.get(name)
-            missing = engine.missing()
-            how = f"not installed: pip install 'voice-stack[{engine.extra}]'" if missing else "installed"
-            yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
+            yield from _guarded(f"engine {kind}/{name}", _engine(kind, name, registry))
+
+
+def _engine(kind: str, name: str, registry: EngineRegistry[Any]) -> Iterator[Finding]:
+    engine = registry.get(name)
+    missing = engine.missing()
+    how = f"not installed: pip install 'voice-stack[{engine.extra}]'" if missing else "installed"
+    yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
 
 
 def _service(name: runner.Name) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Annotated, TypedDict
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from asr.settings import AsrSettings
@@ -50,7 +51,7 @@ def list_models(
         return
     table = Table(Column("model", no_wrap=True), *_HEADER, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add_row(*map(escape, _cells(row)))
     Console().print(table)
 
 

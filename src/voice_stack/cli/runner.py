@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import sys
 from importlib import import_module
@@ -13,9 +14,10 @@ from typing import Any, Literal
 
 import uvicorn
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from core import devices, logs
-from core.errors import ConfigurationError, VoiceStackError
+from core.errors import ConfigurationError, ModelBroken, VoiceStackError
 from core.settings import ServiceSettings, unknown_names
 from utils.audio import ffmpeg
 
@@ -33,6 +35,21 @@ def load_settings(name: Name) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except SettingsError as error:
+        # The error knows the field only within its text.
+        names = [str(field.validation_alias) for key, field in cls.model_fields.items() if f'"{key}"' in str(error)]
+        raise ConfigurationError(f"setting {', '.join(names)}: not valid JSON ({error})") from error
+
+
+def with_folder(settings: Any, model: str | None) -> tuple[Any, str | None]:
+    """Return settings whose default model is the folder that `model` leads to, and the name left to ask for.
+
+    The services themselves never take a requested name for a path; the default model's name, an operator's, may be one.
+    """
+    looks = model is not None and (os.sep in model or model.startswith(("~", ".")))
+    if model is not None and looks and Path(model).expanduser().is_dir():
+        return settings.model_copy(update={"model": model}), None
+    return settings, model
 
 
 def run(name: Name) -> int:
@@ -140,9 +157,12 @@ async def _announce(server: uvicorn.Server, listener: socket.socket, service: An
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     try:
         await service.host.loaded()
-    except ConfigurationError:
-        server.should_exit = True
-        raise
+    except ConfigurationError as error:
+        if not isinstance(error, ModelBroken):
+            server.should_exit = True
+            raise
+        print(f"not ready: {address} {error.message}", flush=True)  # noqa: T201 - the command's output
+        return
     except VoiceStackError as error:
         print(f"not ready: {address} {error.message}", flush=True)  # noqa: T201 - the command's output
         return

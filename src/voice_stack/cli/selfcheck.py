@@ -29,14 +29,14 @@ async def round_trip(asr: str, tts: str, console: Console, *, keys: Sequence[str
                 client, f"{asr}/audio/transcriptions", files=files, data={"language": "en"}
             )
         except httpx.HTTPError as error:
-            console.print(f"round trip: failed  {error}", soft_wrap=True)
+            console.print(f"round trip: failed  {error}", soft_wrap=True, markup=False, emoji=False)
             return False
     with wave.open(io.BytesIO(spoken.content)) as sound:
         duration = sound.getnframes() / sound.getframerate()
     understood = str(heard.json()["text"])
     wer = word_error_rate(text, understood)
     verdict = "ok" if wer <= MAX_WER else "failed"
-    console.print(f"said:   {text}\nheard:  {understood}", soft_wrap=True)
+    console.print(f"said:   {text}\nheard:  {understood}", soft_wrap=True, markup=False, emoji=False)
     console.print(f"times:  {duration:.1f} s of speech made in {speak_seconds:.2f} s, read in {listen_seconds:.2f} s")
     console.print(f"ASR     {asr}/docs\nTTS     {tts}/docs", soft_wrap=True)
     rates = f"tts_rtf={speak_seconds / duration:.2f}  asr_rtf={listen_seconds / duration:.2f}"

@@ -18,6 +18,7 @@ from tts.api.schemas import SpeechRequest
 from tts.encoded import EncodedSpeech
 from tts.service import TtsService
 from tts.settings import TtsSettings
+from voice_stack.cli import output as outputs
 from voice_stack.cli import runner
 from voice_stack.cli.client import answers, key_header, raise_for_error
 
@@ -33,7 +34,7 @@ def speak(
     ] = DEFAULT_OUTPUT,
     output_format: Annotated[str | None, typer.Option("--format", "-f", help="Format, else by suffix.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice; see `voice-stack voices list`.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model id, alias or folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the text; else it is detected.")] = None,
     speed: Annotated[float, typer.Option(help="0.25 to 4.")] = 1.0,
     local: Annotated[bool, typer.Option("--local", help="Do not use a running service.")] = False,
@@ -45,6 +46,8 @@ def speak(
     """
     settings: TtsSettings = runner.load_settings("tts")
     logs.setup("WARNING")
+    if str(output) != "-":
+        outputs.check(output)
     chosen = output_format or output.suffix.lstrip(".") or "mp3"
     data = {
         "input": sys.stdin.read() if text == "-" else text,
@@ -64,30 +67,26 @@ def speak(
     )
     asyncio.run(_write(chunks, output))
     if str(output) != "-":
-        console.print(f"wrote {output}")
+        console.print(f"wrote {output}", markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 async def _write(chunks: AsyncIterator[bytes], output: Path) -> None:
-    """Write to a temporary name first: a broken answer leaves no half file behind."""
+    """Write to standard output or a file; a broken answer leaves no half file behind."""
     if str(output) == "-":
         async for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
         return
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("wb") as file, console.status("speaking"):
-            async for chunk in chunks:
-                file.write(chunk)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    with outputs.replacing(output) as file, console.status("speaking"):
+        async for chunk in chunks:
+            file.write(chunk)
 
 
 async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncGenerator[bytes, None]:
+    settings, name = runner.with_folder(settings, wanted.model)
     service = TtsService(settings)
     try:
-        model = service.host.resolve(wanted.model)
+        model = service.host.resolve(name)
         await service.prepare(model)
         utterance = service.utterance(
             wanted.input, model, wanted.voice_name, wanted.options(), response_format=wanted.response_format
@@ -109,5 +108,5 @@ async def _remote(url: str, data: dict[str, object], keys: Sequence[str]) -> Asy
             await raise_for_error(response)
             async for chunk in response.aiter_bytes():
                 yield chunk
-    except httpx.HTTPError as error:
-        raise errors.Unavailable(f"the service at {url} broke off: {error}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise errors.Unavailable(f"the service at {url} broke off: {str(error) or type(error).__name__}") from error

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from asr.settings import AsrSettings
 from asr.transcript import Segment, TranscribeOptions, VadOptions
 from core import errors, logs
 from utils import languages
+from voice_stack.cli import output as outputs
 from voice_stack.cli import runner
 from voice_stack.cli.client import answers, key_header, raise_for_error
 
@@ -34,7 +36,7 @@ def transcribe(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Recording or video.")],
     output_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model id, alias or folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the recording; else it is detected.")] = None,
     translate: Annotated[bool, typer.Option("--translate", help="Translate to English.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Add the time of every word.")] = False,
@@ -49,6 +51,8 @@ def transcribe(
         raise errors.UnsupportedFormat(f"unknown format {output_format!r}; use one of {', '.join(FORMATS)}")
     settings: AsrSettings = runner.load_settings("asr")
     logs.setup("WARNING")
+    if output:
+        outputs.check(output)
     options = TranscribeOptions(
         task="translate" if translate else "transcribe",
         language=_language(language),
@@ -62,7 +66,8 @@ def transcribe(
     )
     rendered = FORMATS[output_format].render(asyncio.run(work))
     if output:
-        output.write_bytes(rendered)
+        with outputs.replacing(output) as written:
+            written.write(rendered)
     else:
         sys.stdout.buffer.write(rendered)
         sys.stdout.buffer.flush()
@@ -81,17 +86,20 @@ def _progress() -> Progress:
 
 
 async def _local(settings: AsrSettings, file: Path, options: TranscribeOptions, model: str | None) -> TranscriptResult:
+    options = replace(options, language=options.language or _language(settings.language))
+    settings, name = runner.with_folder(settings, model)
     service = AsrService(settings)
     try:
         async with service.spool.folder() as folder:
-            found = service.host.resolve(model)
+            found = service.host.resolve(name)
             audio = await service.decode(file, folder)
             with _progress() as bar:
                 task = bar.add_task("loading", total=audio.duration)
                 async with service.transcribe(audio, options, model=found) as transcript:
                     async with aclosing(aiter(transcript)) as segments:
                         async for segment in segments:
-                            bar.update(task, description="transcribing", completed=segment.end)
+                            done = max(segment.end, transcript.seconds_done)
+                            bar.update(task, description="transcribing", completed=done)
                     return transcript.result(options.task, words=options.word_timestamps)
     finally:
         await service.close()
@@ -104,6 +112,24 @@ async def _remote(
     data |= {"model": model} if model else {}
     data |= {"language": options.language} if options.language else {}
     data |= {"timestamp_granularities[]": ["word", "segment"]} if options.word_timestamps else {}
+    try:
+        last = await _last_event(url, file, data, keys)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise errors.Unavailable(f"the service at {url} broke off: {str(error) or type(error).__name__}") from error
+    if last.get("type") != "transcript.text.done":
+        raise errors.Unavailable(str(last.get("error", {}).get("message", "the service ended the answer early")))
+    return TranscriptResult(
+        task=options.task,
+        language=last["language"],
+        language_probability=last.get("language_probability") or 0.0,
+        duration=last["duration"],
+        segments=tuple(TypeAdapter(list[Segment]).validate_python(last["segments"])),
+        words=options.word_timestamps,
+    )
+
+
+async def _last_event(url: str, file: Path, data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the last event of a streamed transcription, which holds all of it, or an error; raise httpx.HTTPError."""
     last: dict[str, Any] = {}
     with _progress() as bar, file.open("rb") as opened:
         task = bar.add_task("transcribing", total=1.0)
@@ -117,12 +143,4 @@ async def _remote(
                     bar.update(task, completed=float(line.removeprefix(": progress ")))
                 elif line.startswith("data: {"):
                     last = orjson.loads(line.removeprefix("data: "))
-    if last.get("type") != "transcript.text.done":
-        raise errors.Unavailable(str(last.get("error", {}).get("message", "the service ended the answer early")))
-    return TranscriptResult(
-        task=options.task,
-        language=last["language"],
-        duration=last["duration"],
-        segments=tuple(TypeAdapter(list[Segment]).validate_python(last["segments"])),
-        words=options.word_timestamps,
-    )
+    return last

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tts.service import TtsService
@@ -29,7 +31,11 @@ def list_voices(model: Annotated[str | None, typer.Option(help="Model id; else a
     settings: TtsSettings = runner.load_settings("tts")
     service = TtsService(settings)
     table = Table("voice", "language", "gender", "type", "model", box=None, header_style="bold")
-    for each in [service.host.resolve(model)] if model else service.host.installed():
-        for voice in service.voices(each):
-            table.add_row(voice.id, voice.language or "any", voice.gender or "", voice.type, each.id)
+    try:
+        for each in [service.host.resolve(model)] if model else service.host.installed():
+            for voice in service.voices(each):
+                row = (voice.id, voice.language or "any", voice.gender or "", voice.type, each.id)
+                table.add_row(*map(escape, row))
+    finally:
+        asyncio.run(service.close())
     Console().print(table)
