@@ -20,11 +20,10 @@ from asr.result import TranscriptResult
 from asr.settings import AsrSettings
 from asr.transcript import Segment, Task, TranscribeOptions
 from core import errors
-from core.catalogue import Catalogue
-from core.host import ModelHost
 from core.model_entry import ModelRef
 from core.process import Call, WorkerSpec
-from core.spool import Spool, storage_error
+from core.service import Service
+from core.spool import storage_error
 from utils.audio.decode import DecoderKilled, Limits, MediaError, to_pcm
 from utils.audio.pcm import PcmFile
 
@@ -84,54 +83,24 @@ class Transcript:
         )
 
 
-class AsrService:
-    """Everything the ASR service does. `start` before the first call, `close` at the end."""
+class AsrService(Service):
+    """Everything the ASR service does."""
 
     def __init__(self, settings: AsrSettings) -> None:
-        registry = engine_factory.registry()
-        registry.check(settings.engine)
         self.settings = settings
-        self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
-        self.host = ModelHost(
-            self.catalogue,
+        super().__init__(
+            settings,
+            name="asr",
             task=TASK,
-            default=settings.model,
-            settings=settings,
-            registry=registry,
-            spec=self._spec,
+            engine=settings.engine,
+            model=settings.model,
+            preload=settings.preload,
+            registry=engine_factory.registry(),
         )
         self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)
         # Each decoder may take a gigabyte and a core.
         self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
-        self._spool: Spool | None = None
         self._poison: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POISON_DEATHS))
-
-    @property
-    def spool(self) -> Spool:
-        """The folder for uploads in flight."""
-        if self._spool is None:
-            self._spool = Spool(self.settings.places.tmp, "asr")
-        return self._spool
-
-    @property
-    def ready(self) -> bool:
-        """Whether the default model answers, or is idle with its files in place."""
-        return self.host.ready
-
-    def health(self) -> dict[str, Any]:
-        """Return what /health tells."""
-        return self.host.health()
-
-    async def start(self) -> None:
-        """Begin to load the default model."""
-        _ = self.spool
-        self.host.start(preload=self.settings.preload)
-
-    async def close(self) -> None:
-        """End the workers and remove what is left of the requests."""
-        await self.host.close()
-        if self._spool is not None:
-            self._spool.close()
 
     async def decode(self, upload: Path, folder: Path, *, audio_track: int | None = None) -> PcmFile:
         """Return an upload as PCM: in place when it is a plain PCM WAV, else decoded into `folder`.
@@ -176,7 +145,8 @@ class AsrService:
         if sha256 and len(deaths) >= POISON_DEATHS and time.monotonic() - deaths[0] < POISON_WINDOW:
             raise errors.UnprocessableAudio("this audio ended the engine's process twice within the last hour")
 
-    def _spec(self, model: ModelRef) -> WorkerSpec:
+    def spec(self, model: ModelRef) -> WorkerSpec:
+        """Return what the worker of a model runs."""
         settings = self.settings
         return WorkerSpec(
             name=model.id,

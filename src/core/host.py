@@ -14,10 +14,11 @@ from core import errors
 from core.catalogue import Catalogue
 from core.engines import Engine
 from core.model_entry import ModelRef, Task
+from core.pool import WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
 from core.settings import ServiceSettings
-from core.workers import Worker, WorkerPool
+from core.workers import Worker
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -27,6 +27,7 @@ from core import errors, logs
 from core.auth import ApiKeys
 from core.disconnect import ClientLeft, until_disconnect
 from core.errors import VoiceStackError
+from core.service import Service
 from core.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -39,23 +40,6 @@ _HTTP_ERRORS: dict[int, type[VoiceStackError]] = {
     413: errors.FileTooLarge,
     415: errors.UnsupportedMediaType,
 }
-
-
-class Service(Protocol):
-    """What an app needs of the service behind it."""
-
-    async def start(self) -> None:
-        """Begin to work."""
-
-    async def close(self) -> None:
-        """End everything."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether the default model answers, or is unloaded for idleness with its files in place."""
-
-    def health(self) -> dict[str, Any]:
-        """Return JSON facts: engine, model, device, workers."""
 
 
 class JsonResponse(Response):

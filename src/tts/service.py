@@ -11,11 +11,9 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from core import errors
-from core.catalogue import Catalogue
-from core.host import ModelHost
 from core.model_entry import ModelRef
 from core.process import Call, WorkerSpec
-from core.spool import Spool
+from core.service import Service
 from tts import engine_factory
 from tts.engine import TtsEngine
 from tts.settings import TtsSettings
@@ -61,51 +59,22 @@ class Speech:
                 yield event.body
 
 
-class TtsService:
-    """Everything the TTS service does. `start` before the first call, `close` at the end."""
+class TtsService(Service):
+    """Everything the TTS service does."""
 
     def __init__(self, settings: TtsSettings) -> None:
         self.settings = settings
-        self.catalogue = Catalogue.load(settings.places.cache, engine=settings.engine)
         self._registry = engine_factory.registry()
-        self._registry.check(settings.engine)
-        self.host = ModelHost(
-            self.catalogue,
+        super().__init__(
+            settings,
+            name="tts",
             task=TASK,
-            default=settings.model,
-            settings=settings,
+            engine=settings.engine,
+            model=settings.model,
+            preload=settings.preload,
             registry=self._registry,
-            spec=self._spec,
         )
-        self._spool: Spool | None = None
         self._book = VoiceBook(settings.voice_dir, default=settings.default_voice)
-
-    @property
-    def ready(self) -> bool:
-        """Whether the default model answers, or is idle with its files in place."""
-        return self.host.ready
-
-    def health(self) -> dict[str, Any]:
-        """Return what /health tells."""
-        return self.host.health()
-
-    async def start(self) -> None:
-        """Begin to load the default model."""
-        _ = self.spool
-        self.host.start(preload=self.settings.preload)
-
-    async def close(self) -> None:
-        """End the workers."""
-        await self.host.close()
-        if self._spool is not None:
-            self._spool.close()
-
-    @property
-    def spool(self) -> Spool:
-        """The folder for what is in flight."""
-        if self._spool is None:
-            self._spool = Spool(self.settings.places.tmp, "tts")
-        return self._spool
 
     async def prepare(self, model: ModelRef) -> None:
         """Load a model whose voices nobody can tell before that, as those of XTTS."""
@@ -187,7 +156,8 @@ class TtsService:
                 raise errors.InternalError("the engine made no sound") from None
             yield Speech(call, events, start["sample_rate"], start["tempo"], start["pieces"], start["language"])
 
-    def _spec(self, model: ModelRef) -> WorkerSpec:
+    def spec(self, model: ModelRef) -> WorkerSpec:
+        """Return what the worker of a model runs."""
         settings = self.settings
         return WorkerSpec(
             name=model.id,

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from core import errors, workers
+from core.pool import WorkerPool
 from core.process import WorkerSpec
-from core.workers import Worker, WorkerPool
+from core.workers import Worker
 
 HERE = Path(__file__).parent
 

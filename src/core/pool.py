@@ -1,0 +1,73 @@
+"""The workers of a service: who stays loaded when there is room for so many models only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from core import errors
+from core.process import Call, WorkerSpec
+from core.workers import Worker, WorkerStatus
+
+
+class WorkerPool:
+    """The workers of a service: at most `slots` models loaded, the least recently used idle one makes room."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._workers: dict[str, Worker] = {}
+        self._room = asyncio.Lock()
+
+    def worker(self, spec: WorkerSpec) -> Worker:
+        """Return the worker of this spec, making it (not loading it) when there is none."""
+        worker = self._workers.setdefault(spec.name, Worker(spec))
+        if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
+            # The model was pulled, or pulled again, since the worker was made.
+            worker.spec = spec
+        return worker
+
+    def status(self) -> list[WorkerStatus]:
+        """Return a snapshot of every worker."""
+        return [worker.status() for worker in self._workers.values()]
+
+    @asynccontextmanager
+    async def call(
+        self, spec: WorkerSpec, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float = 3600.0
+    ) -> AsyncIterator[Call]:
+        """Make room for the model and call it; see Worker.call."""
+        worker = self.worker(spec)
+        await self._make_room(worker)
+        async with worker.call(method, params, body, timeout=timeout) as call:
+            yield call
+
+    async def load(self, spec: WorkerSpec) -> Worker:
+        """Make room for the model and load it."""
+        worker = self.worker(spec)
+        await self._make_room(worker)
+        await worker.load()
+        return worker
+
+    async def close(self) -> None:
+        """End all workers."""
+        await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+    async def _make_room(self, wanted: Worker) -> None:
+        deadline = time.monotonic() + wanted.spec.load_timeout
+        if wanted.state in {"ready", "loading"}:
+            return
+        async with self._room:
+            while wanted.state not in {"ready", "loading"}:
+                loaded = [w for w in self._workers.values() if w is not wanted and w.state in {"ready", "loading"}]
+                if len(loaded) < self._slots:
+                    wanted.begin_load()
+                    return
+                idle = [w for w in loaded if w.state == "ready" and not w.busy]
+                if idle:
+                    await min(idle, key=lambda w: w.last_used).unload()
+                elif time.monotonic() > deadline:
+                    raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
+                else:
+                    await asyncio.sleep(0.05)

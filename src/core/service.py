@@ -1,0 +1,74 @@
+"""What the ASR and the TTS service have in common, without HTTP: their models, their workers, their folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from core.catalogue import Catalogue
+from core.host import ModelHost
+from core.model_entry import ModelRef, Task
+from core.process import WorkerSpec
+from core.registry import EngineRegistry
+from core.settings import ServiceSettings
+from core.spool import Spool
+
+
+class Service(ABC):
+    """A service: `start` before the first call, `close` at the end.
+
+    `name` is asr or tts, `engine` and `model` are the configured ones. Raises ConfigurationError for an engine there
+    is not.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        name: str,
+        task: Task,
+        engine: str,
+        model: str,
+        preload: bool,
+        registry: EngineRegistry[Any],
+    ) -> None:
+        registry.check(engine)
+        self.catalogue = Catalogue.load(settings.places.cache, engine=engine)
+        self.host = ModelHost(
+            self.catalogue, task=task, default=model, settings=settings, registry=registry, spec=self.spec
+        )
+        self._name = name
+        self._tmp = settings.places.tmp
+        self._preload = preload
+        self._spool: Spool | None = None
+
+    @abstractmethod
+    def spec(self, model: ModelRef) -> WorkerSpec:
+        """Return what the worker of a model runs."""
+
+    @property
+    def spool(self) -> Spool:
+        """The folder for uploads in flight; made when it is first asked for."""
+        if self._spool is None:
+            self._spool = Spool(self._tmp, self._name)
+        return self._spool
+
+    @property
+    def ready(self) -> bool:
+        """Whether the default model answers, or is idle with its files in place."""
+        return self.host.ready
+
+    def health(self) -> dict[str, Any]:
+        """Return what /health tells: engine, model, device, workers."""
+        return self.host.health()
+
+    async def start(self) -> None:
+        """Begin to load the default model."""
+        _ = self.spool
+        self.host.start(preload=self._preload)
+
+    async def close(self) -> None:
+        """End the workers and remove what is left of the requests."""
+        await self.host.close()
+        if self._spool is not None:
+            self._spool.close()
