@@ -196,6 +196,9 @@ class Worker:
             raise
         log.info("loaded %s in %.1f s (pid %d)", self.spec.name, time.monotonic() - started, process.pid)
         self._process = process
+        if self._watching is not None:
+            # The watcher of the life before may still be waiting to restart what is running now.
+            self._watching.cancel()
         self._watching = self._spawn(self._watch(process))
         self._start_idle_timer()
         return process
