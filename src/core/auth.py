@@ -1,17 +1,25 @@
-"""API keys: who may call which route."""
+"""API keys: who may call which route, whose things are whose, and who may change what is shared."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
-from core.errors import InvalidApiKey
+from core.dialect import OPENAI, Dialect
+from core.errors import Forbidden, InvalidApiKey
+from core.settings import ServiceSettings
 
 PUBLIC_PATHS = frozenset({"/health", "/healthz", "/healthcheck", "/livez", "/readyz", "/ready", "/"})
-LISTING_SUFFIXES = ("/models", "/audio/voices", "/audio/models")
+LISTINGS = frozenset({"/models", "/audio/voices", "/audio/models"})
+"""The lists that clients read without a key, below the prefix of the API or at the root."""
+OWNER = "owner"
+"""Where the request's state holds the digest of its key."""
 
 
 def _digest(key: str) -> bytes:
@@ -21,33 +29,72 @@ def _digest(key: str) -> bytes:
 class ApiKeys:
     """The configured keys, kept as SHA-256; none configured means everybody may call."""
 
-    def __init__(self, keys: Sequence[str], *, public_listings: bool) -> None:
+    def __init__(
+        self, keys: Sequence[str], *, public_listings: bool, prefix: str = "/v1", dialect: Dialect = OPENAI
+    ) -> None:
         self._digests = [_digest(key) for key in keys]
-        self._public_listings = public_listings
+        self._listings = {place + path for place in ("", prefix) for path in LISTINGS} if public_listings else set()
+        self._dialect = dialect
 
-    def check(self, method: str, path: str, headers: Headers) -> None:
-        """Raise InvalidApiKey unless the request may pass.
+    def check(self, method: str, path: str, headers: Headers) -> str:
+        """Return whose request it is, the hex digest of its key or ""; raise InvalidApiKey unless it may pass.
 
-        Accepts `Authorization: Bearer KEY`, `api-key: KEY` and `x-api-key: KEY`.
+        Accepts `Authorization: Bearer KEY`, `api-key: KEY` and `x-api-key: KEY`, and on the routes of Bazarr, which can
+        send nothing but an address with a name and a password in it, the password.
         """
-        if not self._digests or self._is_public(method, path):
-            return
-        given = _given(headers)
-        if not given:
-            raise InvalidApiKey("no API key was given; send 'Authorization: Bearer KEY'")
+        if not self._digests:
+            return ""
+        given = _given(headers, basic=self._dialect.may_use_basic(path))
         digest = _digest(given)
         # Every key is compared, so that the time says nothing about which one was near.
-        if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
-            raise InvalidApiKey("the API key is not valid")
+        if given and sum(hmac.compare_digest(digest, known) for known in self._digests):
+            return digest.hex()
+        if self._is_public(method, path):
+            return ""
+        if not given:
+            raise InvalidApiKey("no API key was given; send 'Authorization: Bearer KEY'")
+        raise InvalidApiKey("the API key is not valid")
 
     def _is_public(self, method: str, path: str) -> bool:
         if method == "OPTIONS" or path in PUBLIC_PATHS:
             return True
-        return self._public_listings and method == "GET" and path.rstrip("/").endswith(LISTING_SUFFIXES)
+        return method == "GET" and path.rstrip("/") in self._listings
 
 
-def _given(headers: Headers) -> str:
+def owner_of(request: HTTPConnection) -> str:
+    """Return whose request it is: the hex digest of the key it came with, "" without one.
+
+    What a request makes for itself, such as a job, belongs to its owner; where no keys are set there is only one, "".
+    """
+    return str(request.scope.get("state", {}).get(OWNER, ""))
+
+
+def require_changes(settings: ServiceSettings) -> Callable[[], Awaitable[None]]:
+    """Return a dependency for the routes that change what all callers share: models, voices, consents.
+
+    It raises Forbidden where the service can be reached from other machines and asks nobody for a key.
+    """
+    allowed = settings.is_loopback or bool(settings.api_keys)
+
+    async def may_change() -> None:
+        if not allowed:
+            raise Forbidden("this service is open to the network without API_KEYS, so nothing on it can be changed")
+
+    return may_change
+
+
+def _given(headers: Headers, *, basic: bool) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
+    if basic and scheme.lower() == "basic":
+        return _password(key)
     return headers.get("api-key") or headers.get("x-api-key") or ""
+
+
+def _password(credentials: str) -> str:
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        return ""
+    return decoded.partition(":")[2]

@@ -15,6 +15,10 @@
     ├── NotFound 404                not_found
     │   └── ModelNotFound           model_not_found
     ├── MethodNotAllowed 405        method_not_allowed
+    ├── Conflict 409                conflict
+    │   ├── AlreadyExists           already_exists
+    │   ├── IdempotencyConflict     idempotency_conflict
+    │   └── JobNotFinished          job_not_finished
     ├── FileTooLarge 413            file_too_large
     ├── AudioTooLong 413            audio_too_long
     ├── UnsupportedMediaType 415    unsupported_media_type
@@ -25,7 +29,9 @@
     ├── NotSupported 501            not_supported
     ├── Unavailable 503             unavailable
     │   ├── EngineCrashed           engine_crashed
+    │   │   └── CrashedByRequest    engine_crashed        (it was all that the process worked on)
     │   ├── InsufficientMemory      insufficient_memory
+    │   │   └── DeviceOutOfMemory 500   out_of_memory
     │   ├── DecoderFailed           decoder_failed
     │   ├── ModelLoading            model_loading
     │   ├── PullFailed              pull_failed
@@ -56,6 +62,8 @@ class VoiceStackError(Exception):
         self.param = param
         self.retry_after: int | None = None
         """Seconds, where this one error knows better than its class."""
+        self.is_final = False
+        """Whether this one fails again whatever its class says."""
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the four fields of OpenAI's error object."""
@@ -63,6 +71,8 @@ class VoiceStackError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Return the headers that tell a client whether trying again makes sense."""
+        if self.is_final:
+            return {"x-should-retry": "false"}
         if self.retry_after is not None:
             return {"Retry-After": str(self.retry_after)}
         if self.retry is None:
@@ -179,6 +189,33 @@ class MethodNotAllowed(VoiceStackError):
     retry = False
 
 
+class Conflict(VoiceStackError):
+    """What is there already, or its state, does not allow this."""
+
+    status = 409
+    type = "conflict"
+    code = "conflict"
+    retry = False
+
+
+class AlreadyExists(Conflict):
+    """Something else has this name."""
+
+    code = "already_exists"
+
+
+class IdempotencyConflict(Conflict):
+    """The Idempotency-Key was used for another request."""
+
+    code = "idempotency_conflict"
+
+
+class JobNotFinished(Conflict):
+    """The job has no result, because it still runs or was cancelled."""
+
+    code = "job_not_finished"
+
+
 class FileTooLarge(VoiceStackError):
     """The body is larger than MAX_UPLOAD_MB."""
 
@@ -242,7 +279,7 @@ class Unavailable(VoiceStackError):
 
     status = 503
     code = "unavailable"
-    retry: ClassVar[int | None] = 2
+    retry: ClassVar[Literal[False] | int | None] = 2
 
 
 class EngineCrashed(Unavailable):
@@ -251,10 +288,22 @@ class EngineCrashed(Unavailable):
     code = "engine_crashed"
 
 
+class CrashedByRequest(EngineCrashed):
+    """The engine's process ended by itself while this request, and nothing else, was being worked on."""
+
+
 class InsufficientMemory(Unavailable):
     """The device had no memory left for the request."""
 
     code = "insufficient_memory"
+
+
+class DeviceOutOfMemory(InsufficientMemory):
+    """The GPU has no memory left for this request; the same again would keep it full."""
+
+    status = 500
+    code = "out_of_memory"
+    retry = False
 
 
 class DecoderFailed(Unavailable):

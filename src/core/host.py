@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any
 from core import errors
 from core.catalogue import Catalogue
 from core.engines import Engine
+from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.pool import WorkerPool
 from core.process import Call, WorkerSpec
@@ -35,6 +37,7 @@ class ModelHost:
         settings: ServiceSettings,
         registry: EngineRegistry[Any],
         spec: Callable[[ModelRef], WorkerSpec],
+        metrics: Metrics,
     ) -> None:
         self.catalogue = catalogue
         self._task = task
@@ -42,7 +45,10 @@ class ModelHost:
         self._settings = settings
         self._registry = registry
         self._spec = spec
+        self._metrics = metrics
         self._pool = WorkerPool(settings.model_slots)
+        metrics.watch(self._pool.status)
+        self._draining = False
         self._startup: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
 
@@ -82,10 +88,14 @@ class ModelHost:
             found = [self.default(), *found]
         return list({model.id: model for model in found if model.installed and not self._missing(model)}.values())
 
+    def engine(self, model: ModelRef) -> type[Engine]:
+        """Return the class of a model's engine."""
+        found: type[Engine] = self._registry.get(model.engine)
+        return found
+
     def _missing(self, model: ModelRef) -> tuple[str, ...]:
         """Return the libraries that the model's engine needs and that are not installed."""
-        engine: type[Engine] = self._registry.get(model.engine)
-        return engine.missing()
+        return self.engine(model).missing()
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""
@@ -97,11 +107,28 @@ class ModelHost:
 
     @asynccontextmanager
     async def call(
-        self, model: ModelRef, method: str, params: Mapping[str, Any], *, timeout: float
+        self,
+        model: ModelRef,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float,
+        short: bool = False,
+        wait: bool = False,
     ) -> AsyncIterator[Call]:
-        """Call the worker of a model; see Worker.call for what is raised."""
-        async with self._pool.call(self._spec(model), method, params, timeout=timeout) as call:
+        """Call the worker of a model; see Worker.call for `short`, `wait` and what is raised."""
+        if self._draining:
+            raise errors.Draining("the service is shutting down")
+        spec = self._spec(model)
+        asked = time.monotonic()
+        async with self._pool.call(spec, method, params, timeout=timeout, short=short, wait=wait) as call:
+            self._metrics.observe_wait(time.monotonic() - asked, model=model.id)
             yield call
+
+    def drain(self) -> None:
+        """Take no more calls and turn away those that wait; those that run go on."""
+        self._draining = True
+        self._pool.drain()
 
     def start(self, *, preload: bool) -> None:
         """Begin to load the default model, when asked to; failures show in `ready` and `health`."""
@@ -130,6 +157,8 @@ class ModelHost:
     @property
     def ready(self) -> bool:
         """Whether the default model answers, or is unloaded for idleness with its files in place."""
+        if self._draining:
+            return False
         try:
             model = self.default()
         except errors.ModelNotFound:

@@ -23,7 +23,7 @@ class WorkerPool:
 
     def worker(self, spec: WorkerSpec) -> Worker:
         """Return the worker of this spec, making it (not loading it) when there is none."""
-        worker = self._workers.setdefault(spec.name, Worker(spec))
+        worker = self._workers.setdefault(spec.name, Worker(spec, has_room=self._has_room, make_room=self._make_room))
         if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
             # The model was pulled, or pulled again, since the worker was made.
             worker.spec = spec
@@ -35,12 +35,19 @@ class WorkerPool:
 
     @asynccontextmanager
     async def call(
-        self, spec: WorkerSpec, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float = 3600.0
+        self,
+        spec: WorkerSpec,
+        method: str,
+        params: Mapping[str, Any],
+        body: bytes = b"",
+        *,
+        timeout: float = 3600.0,
+        short: bool = False,
+        wait: bool = False,
     ) -> AsyncIterator[Call]:
         """Make room for the model and call it; see Worker.call."""
         worker = self.worker(spec)
-        await self._make_room(worker)
-        async with worker.call(method, params, body, timeout=timeout) as call:
+        async with worker.call(method, params, body, timeout=timeout, short=short, wait=wait) as call:
             yield call
 
     async def load(self, spec: WorkerSpec) -> Worker:
@@ -49,6 +56,11 @@ class WorkerPool:
         await self._make_room(worker)
         await worker.load()
         return worker
+
+    def drain(self) -> None:
+        """Take no more calls and turn away those that wait."""
+        for worker in self._workers.values():
+            worker.drain()
 
     async def close(self) -> None:
         """End all workers."""
@@ -60,14 +72,21 @@ class WorkerPool:
             return
         async with self._room:
             while wanted.state not in {"ready", "loading"}:
-                loaded = [w for w in self._workers.values() if w is not wanted and w.state in {"ready", "loading"}]
-                if len(loaded) < self._slots:
+                if self._has_room(wanted):
                     wanted.begin_load()
                     return
-                idle = [w for w in loaded if w.state == "ready" and not w.busy]
+                idle = [w for w in self._loaded(but=wanted) if w.state == "ready" and not w.busy]
                 if idle:
                     await min(idle, key=lambda w: w.last_used).unload()
                 elif time.monotonic() > deadline:
                     raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
                 else:
                     await asyncio.sleep(0.05)
+
+    def _has_room(self, wanted: Worker) -> bool:
+        return len(self._loaded(but=wanted)) < self._slots
+
+    def _loaded(self, *, but: Worker) -> list[Worker]:
+        """Return the other workers that are loaded, or will be in a moment because calls wait for them."""
+        others = [worker for worker in self._workers.values() if worker is not but]
+        return [worker for worker in others if worker.state in {"ready", "loading"} or worker.busy]

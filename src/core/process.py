@@ -40,14 +40,15 @@ def _environment(tmp: str) -> dict[str, str]:
 class WorkerSpec:
     """What a worker process runs: `handler` is "module:Class" of a WorkerHandler, `config` its JSON configuration.
 
-    `slots` calls run at once; `load_timeout` and `idle_unload` are seconds (-1: never unloaded);
-    `max_waiting` calls may queue for a slot; `tmp` is where its temporary folder is made.
+    `slots` calls run at once and beside them `short_slots` short ones; `max_waiting` calls of either kind may queue.
+    `load_timeout` and `idle_unload` are seconds (-1: never unloaded); `tmp` is where its temporary folder is made.
     """
 
     name: str
     handler: str
     config: Mapping[str, Any] = field(default_factory=dict)
     slots: int = 1
+    short_slots: int = 0
     max_waiting: int = 64
     load_timeout: float = 120.0
     idle_unload: float = -1.0
@@ -125,32 +126,39 @@ class WorkerProcess:
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self.ended_on_purpose = False
-        """Set when we ended the process because of a call that would not stop."""
+        """Set when we ended the process because of a call that would not stop, or because nobody needs it."""
         self._pump = asyncio.create_task(self._read())
 
     @classmethod
     async def start(cls, spec: WorkerSpec) -> WorkerProcess:
         """Spawn the process and tell it what to load; returns before it has loaded."""
-        # A folder of its own: what libraries leave there (phonemizer a copy of espeak) goes when the process does.
-        tmp = tempfile.TemporaryDirectory(prefix="worker-", dir=spec.tmp, ignore_cleanup_errors=True)
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         try:
-            process = await cls._spawn(theirs, tmp.name)
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            worker = await cls._started(spec)
         except OSError as error:
-            ours.close()
-            tmp.cleanup()
+            log.error("the process of %s could not be started: %s", spec.name, error)  # noqa: TRY400 - no bug of ours
             raise errors.Unavailable("the engine's process could not be started; try again") from error
-        worker = cls(process, reader, writer, tmp)
         load = {
             "handler": spec.handler,
             "config": dict(spec.config),
-            "slots": spec.slots,
+            "threads": spec.slots + spec.short_slots,
             "log_level": spec.log_level,
         }
         worker.send(Frame("load", data=load))
         return worker
+
+    @classmethod
+    async def _started(cls, spec: WorkerSpec) -> WorkerProcess:
+        with contextlib.ExitStack() as stack:
+            # A folder of its own: what libraries leave there (phonemizer a copy of espeak) goes when the process does.
+            tmp = tempfile.TemporaryDirectory(prefix="worker-", dir=spec.tmp, ignore_cleanup_errors=True)
+            stack.callback(tmp.cleanup)
+            ours, theirs = socket.socketpair()
+            stack.callback(ours.close)
+            ours.setblocking(False)
+            process = await cls._spawn(theirs, tmp.name)
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            stack.pop_all()
+        return cls(process, reader, writer, tmp)
 
     @staticmethod
     async def _spawn(theirs: socket.socket, tmp: str) -> asyncio.subprocess.Process:
@@ -207,6 +215,7 @@ class WorkerProcess:
 
     async def stop(self, grace: float = 5.0) -> None:
         """Ask the process to end, and end it after `grace` seconds."""
+        self.ended_on_purpose = True
         self.send(Frame("close"))
         try:
             async with asyncio.timeout(grace):
@@ -236,7 +245,10 @@ class WorkerProcess:
                 del self._calls[frame.call]
 
     async def _finish(self, status: int) -> None:
-        crash = errors.EngineCrashed("the engine's process ended while it worked on the request; try again")
+        # The calls are all that the process worked on, also for callers who have left and no longer wait for it.
+        blame = len(self._calls) == 1 and not self.ended_on_purpose
+        cls = errors.CrashedByRequest if blame else errors.EngineCrashed
+        crash = cls("the engine's process ended while it worked on the request; try again")
         self.closed.set()
         if not self._ready.done():
             self._ready.set_exception(errors.EngineCrashed("the engine's process ended while it loaded"))

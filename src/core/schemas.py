@@ -1,18 +1,27 @@
-"""Routes and wire shapes that both services have: the lists of models."""
+"""Routes and wire shapes that both services have: the lists of models, and what the service can do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from core.answers import JsonResponse
 from core.host import ModelHost
 from core.model_entry import ModelRef
-from core.server import JsonResponse
+from core.service import Service
+
+Details = Callable[[ModelRef], Mapping[str, Any]]
+"""What only one of the services has to say about a model."""
 
 
-def model_dict(model: ModelRef, host: ModelHost) -> dict[str, Any]:
+def _no_details(_: ModelRef) -> Mapping[str, Any]:
+    return {}
+
+
+def model_dict(model: ModelRef, host: ModelHost, details: Details = _no_details) -> dict[str, Any]:
     """Return OpenAI's Model object with our additions."""
     return {
         "id": model.id,
@@ -23,26 +32,42 @@ def model_dict(model: ModelRef, host: ModelHost) -> dict[str, Any]:
         "language": list(model.languages),
         "aliases": list(model.aliases),
         "licence": model.licence,
+        "sample_rate": model.sample_rate,
         "loaded": host.worker(model).state == "ready",
         "shutdown_date": None,
+        **details(model),
     }
 
 
-def model_routes(host: ModelHost) -> APIRouter:
+def model_routes(host: ModelHost, details: Details = _no_details) -> APIRouter:
     """Return the routes of the model lists; ids with slashes and colons arrive in either spelling."""
     routes = APIRouter(tags=["models"])
 
+    def listed(task: str | None = None) -> list[dict[str, Any]]:
+        return [model_dict(model, host, details) for model in host.installed() if task in {None, "", model.task}]
+
     @routes.get("/models", summary="List the installed models")
     async def models(task: str | None = None) -> Response:
-        found = [model_dict(model, host) for model in host.installed() if task in {None, "", model.task}]
-        return JsonResponse({"object": "list", "data": found})
+        return JsonResponse({"object": "list", "data": listed(task)})
 
     @routes.get("/audio/models", summary="List the installed models, as Open WebUI reads them")
     async def audio_models() -> Response:
-        return JsonResponse({"object": "list", "models": [model_dict(model, host) for model in host.installed()]})
+        return JsonResponse({"object": "list", "models": listed()})
 
     @routes.get("/models/{model_id:path}", summary="Show one model")
     async def model(model_id: str) -> Response:
-        return JsonResponse(model_dict(host.resolve(model_id), host))
+        return JsonResponse(model_dict(host.resolve(model_id), host, details))
+
+    return routes
+
+
+def capability_routes(service: Service) -> APIRouter:
+    """Return the route that tells a user interface what it need not guess."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/capabilities", summary="Formats, languages, limits and features of this service")
+    async def capabilities() -> Response:
+        await service.look()
+        return JsonResponse(service.capabilities())
 
     return routes

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.catalogue import Catalogue
 from core.host import ModelHost
+from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.process import WorkerSpec
 from core.registry import EngineRegistry
@@ -34,9 +35,17 @@ class Service(ABC):
     ) -> None:
         registry.check(engine)
         self.catalogue = Catalogue.load(settings.places.cache, engine=engine)
+        self.metrics = Metrics()
         self.host = ModelHost(
-            self.catalogue, task=task, default=model, settings=settings, registry=registry, spec=self.spec
+            self.catalogue,
+            task=task,
+            default=model,
+            settings=settings,
+            registry=registry,
+            spec=self.spec,
+            metrics=self.metrics,
         )
+        self._settings = settings
         self._name = name
         self._tmp = settings.places.tmp
         self._preload = preload
@@ -62,10 +71,40 @@ class Service(ABC):
         """Return what /health tells: engine, model, device, workers."""
         return self.host.health()
 
+    async def look(self) -> None:  # noqa: B027 - nothing to notice for most
+        """Notice what changed on the disk, before somebody is told what there is."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what this service can do with what is installed; each service adds formats, languages, features."""
+        models = self.host.installed()
+        health = self.host.health()
+        return {
+            "object": "capabilities",
+            "service": self._name,
+            "version": self._settings.version,
+            "device": health["device"],
+            "default_model": health["model"],
+            "models": [model.id for model in models],
+            "engines": sorted({model.engine for model in models}),
+            "limits": {
+                "max_upload_bytes": self._settings.max_upload_mb << 20,
+                "loaded_models": self._settings.model_slots,
+                "model_load_seconds": self._settings.model_load_timeout,
+            },
+            "auth": {
+                "api_key_required": bool(self._settings.api_keys),
+                "public_listings": self._settings.public_listings or not self._settings.api_keys,
+            },
+        }
+
     async def start(self) -> None:
         """Begin to load the default model."""
         _ = self.spool
         self.host.start(preload=self._preload)
+
+    def drain(self) -> None:
+        """Begin to shut down: what runs goes on, what waits is told to go elsewhere."""
+        self.host.drain()
 
     async def close(self) -> None:
         """End the workers and remove what is left of the requests."""

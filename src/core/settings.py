@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,6 +70,8 @@ class ServiceSettings(BaseSettings):
         populate_by_name=True,
     )
 
+    # Each service reads it from a name of its own.
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
     project_name: str = Field(default="Voice Stack", validation_alias="PROJECT_NAME", description="Title of the API.")
     api_v1_str: str = Field(
         default="/v1",
@@ -119,6 +122,13 @@ class ServiceSettings(BaseSettings):
         validation_alias="DEBUGPY_WAIT_FOR_CLIENT",
         description="Whether the start waits for the debugger.",
     )
+    heartbeat_seconds: float = Field(
+        default=0,
+        ge=0,
+        validation_alias="HEARTBEAT_SECONDS",
+        description="Seconds after which a long answer begins with blanks, one every 15 s, for clients with a short "
+        "read timeout; an error after that breaks the answer off. 0 means never.",
+    )
     graceful_shutdown_seconds: PositiveInt = Field(
         default=30,
         validation_alias="GRACEFUL_SHUTDOWN_SECONDS",
@@ -135,6 +145,14 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def version(self) -> str:

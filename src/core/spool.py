@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from core.errors import ConfigurationError, InsufficientStorage
+from core.errors import ConfigurationError, InsufficientStorage, Unavailable
 
 log = logging.getLogger(__name__)
 _OURS = re.compile(r"(asr|tts)-[a-z0-9_]{8}")
@@ -95,6 +95,10 @@ def remove(path: Path) -> None:
 
 
 def storage_error(error: OSError) -> Exception:
-    """Return InsufficientStorage for a full disk, the error itself for anything else."""
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    return InsufficientStorage("the disk for uploads is full; try again later") if full else error
+    """Return InsufficientStorage for a full disk, Unavailable for one that takes nothing, else the error itself."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return InsufficientStorage("the disk for uploads is full; try again later")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}:
+        log.error("the folder for uploads cannot be written: %s", error)
+        return Unavailable("uploads cannot be stored at the moment; the log of the service says why")
+    return error

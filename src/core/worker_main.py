@@ -40,7 +40,7 @@ class _Main:
         handler = self._load(first.data)
         if handler is None:
             return
-        pool = ThreadPoolExecutor(max_workers=int(first.data["slots"]), thread_name_prefix="call")
+        pool = ThreadPoolExecutor(max_workers=int(first.data["threads"]), thread_name_prefix="call")
         while (frame := pipe.read_frame_blocking(self._file)) is not None:
             if frame.kind == "call":
                 self._cancelled[frame.call] = threading.Event()

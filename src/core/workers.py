@@ -7,13 +7,14 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from core import errors
+from core.lanes import Lane
 from core.process import Call, WorkerProcess, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,28 @@ class WorkerStatus:
     facts: Mapping[str, Any]
 
 
-class Worker:
-    """One model and the process that serves it, over any number of lives of that process."""
+async def _room_enough(_: Worker) -> None:
+    """Do nothing: a worker alone in the world has all the room it needs."""
 
-    def __init__(self, spec: WorkerSpec) -> None:
+
+class Worker:
+    """One model and the process that serves it, over any number of lives of that process.
+
+    `make_room` is awaited before a call loads the model, `has_room` asked before a process that died comes back.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        has_room: Callable[[Worker], bool] = lambda _: True,
+        make_room: Callable[[Worker], Awaitable[None]] = _room_enough,
+    ) -> None:
         self.spec = spec
+        self._has_room = has_room
+        self._make_room = make_room
+        self._roomless = 0
+        """Calls that wait for room, and hold none themselves."""
         self.facts: dict[str, Any] = {}
         """What the engine reported about itself when it was last loaded."""
         self.last_used = time.monotonic()
@@ -56,13 +74,14 @@ class Worker:
         self._loading: asyncio.Task[WorkerProcess] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._error: errors.VoiceStackError | None = None
-        self._slots = asyncio.Semaphore(spec.slots)
+        self._lane = Lane(spec.slots)
+        self._short_lane = Lane(spec.short_slots) if spec.short_slots else self._lane
         self._calls = 0
-        self._waiting = 0
         self._restarts = 0
         self._deaths: deque[float] = deque(maxlen=16)
         self._idle: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._draining = False
         self._closed = False
 
     @property
@@ -76,8 +95,12 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether calls are running or waiting."""
-        return bool(self._calls or self._waiting)
+        """Whether calls are running or waiting; those that wait for room hold none themselves."""
+        return bool(self._calls or self._in_lanes)
+
+    @property
+    def _in_lanes(self) -> int:
+        return sum(lane.waiting for lane in {self._lane, self._short_lane})
 
     def status(self) -> WorkerStatus:
         """Return a snapshot."""
@@ -88,7 +111,7 @@ class Worker:
             pid=process.pid if process else None,
             rss_bytes=process.rss_bytes if process else None,
             calls=self._calls,
-            waiting=self._waiting,
+            waiting=self._in_lanes + self._roomless,
             restarts=self._restarts,
             error=self._error.message if self._error else None,
             facts=self.facts,
@@ -120,35 +143,61 @@ class Worker:
 
     @asynccontextmanager
     async def call(
-        self, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float = 3600.0
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        body: bytes = b"",
+        *,
+        timeout: float = 3600.0,
+        short: bool = False,
+        wait: bool = False,
     ) -> AsyncIterator[Call]:
         """Wait for a slot and the model, start a call, and on leaving make sure that it has ended.
 
-        Raises QueueFull when `spec.max_waiting` calls wait already.
+        A `short` call never waits behind the others where the spec has short slots. Raises QueueFull when
+        `spec.max_waiting` calls wait already, unless the caller would rather `wait` as long as it takes; Draining
+        after `drain`.
         """
-        if self._waiting >= self.spec.max_waiting and self._slots.locked():
-            raise errors.QueueFull("too many requests are waiting; try again soon")
-        self._waiting += 1
-        try:
-            # Loaded before the slot is waited for: all who wait share one load, and one failure answers them all.
-            await self.load()
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
+        lane = self._short_lane if short else self._lane
+        await self._queue(lane, wait=wait)
         self._calls += 1
         self._stop_idle_timer()
         call: Call | None = None
         try:
             process = await self.load()
             call = process.open_call(method, params, body, timeout=timeout)
-            self._spawn(self._release_after(call))
+            self._spawn(self._release_after(call, lane))
             yield call
         finally:
             # Tasks of their own, because the caller may be inside a cancelled scope, where every await is cut short.
             if call is None:
-                self._release()
+                self._release(lane)
             elif not call.done.is_set():
                 self._spawn(self._cancel(call))
+
+    async def _queue(self, lane: Lane, *, wait: bool) -> None:
+        """Wait for room, the model and a slot. Raises QueueFull, Draining and what the load raises."""
+        self._check_draining()
+        # Those who will have the free slots once the model is loaded are on their way to them, not in a queue.
+        if lane.waiting + self._roomless >= self.spec.max_waiting + lane.free and not wait:
+            raise errors.QueueFull("too many requests are waiting; try again soon")
+        self._roomless += 1
+        try:
+            await self._make_room(self)
+        finally:
+            self._roomless -= 1
+        lane.waiting += 1
+        try:
+            # Loaded before the slot is waited for: all who wait share one load, and one failure answers them all.
+            await self.load()
+            self._check_draining()
+            await lane.acquire()
+        finally:
+            lane.waiting -= 1
+
+    def _check_draining(self) -> None:
+        if self._draining:
+            raise _draining()
 
     async def unload(self) -> None:
         """End the process; the next call loads the model again."""
@@ -157,6 +206,12 @@ class Worker:
         if process is not None:
             log.info("unloading %s", self.spec.name)
             await process.stop()
+
+    def drain(self) -> None:
+        """Take no more calls and turn away those that wait; those that run go on."""
+        self._draining = True
+        for lane in (self._lane, self._short_lane):
+            lane.refuse(_draining())
 
     async def close(self) -> None:
         """Unload, and end everything in the background."""
@@ -227,6 +282,10 @@ class Worker:
         log.error("worker of %s (pid %d) ended; restarting in %.0f s", self.spec.name, process.pid, delay)
         while not self._closed:
             await asyncio.sleep(delay)
+            if not self._has_room(self):
+                # Another model was loaded meanwhile; the next call makes room again.
+                self._error = None
+                return
             try:
                 await self.load()
             except errors.ConfigurationError:
@@ -243,7 +302,7 @@ class Worker:
 
     def _check_backoff(self) -> None:
         if self._closed:
-            raise errors.Draining("the service is shutting down")
+            raise _draining()
         if self._deaths and (left := self._deaths[-1] + self._backoff() - time.monotonic()) > 0:
             error = errors.Unavailable(f"the engine of {self.spec.name} keeps crashing; waiting before a restart")
             error.retry_after = math.ceil(left)
@@ -258,15 +317,15 @@ class Worker:
             log.warning("call %d of %s did not stop; ending its worker", call.number, self.spec.name)
             call.kill()
 
-    async def _release_after(self, call: Call) -> None:
+    async def _release_after(self, call: Call, lane: Lane) -> None:
         """Give the slot back when the worker is done, neither before nor when a slow reader has taken everything."""
         await call.done.wait()
-        self._release()
+        self._release(lane)
 
-    def _release(self) -> None:
+    def _release(self, lane: Lane) -> None:
         self._calls -= 1
         self.last_used = time.monotonic()
-        self._slots.release()
+        lane.release()
         self._start_idle_timer()
 
     def _start_idle_timer(self) -> None:
@@ -296,3 +355,7 @@ class Worker:
         if not task.cancelled():
             # Looked at, so that a load nobody waits for any more does not end as a complaint in the log.
             task.exception()
+
+
+def _draining() -> errors.Draining:
+    return errors.Draining("the service is shutting down")

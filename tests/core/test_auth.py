@@ -7,6 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
+
+from core.auth import ApiKeys
+from core.errors import InvalidApiKey
 
 KEY = "correct-key"
 
@@ -54,3 +58,21 @@ def test_health_and_listings_stay_open(locked: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/v1/models/fake", "/v1/nothing"])
 def test_everything_else_is_closed(locked: httpx.Client, path: str) -> None:
     assert locked.get(path).status_code == 401
+
+
+LISTS = ("/models", "/audio/voices", "/audio/voices/", "/audio/models")
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v2"])
+def test_the_lists_and_nothing_else_below_the_prefix_is_open(prefix: str) -> None:
+    keys = ApiKeys([KEY], public_listings=True, prefix=prefix)
+    for path in LISTS:
+        assert keys.check("GET", path, Headers()) == keys.check("GET", prefix + path, Headers()) == ""
+    things = ("/audio/voices/models", "/audio/voice_consents/models", "/audio/jobs/models", "/x/audio/voices")
+    for path in (*(prefix + thing for thing in things), *things, f"/other{prefix}/models", prefix):
+        with pytest.raises(InvalidApiKey):
+            keys.check("GET", path, Headers())
+    with pytest.raises(InvalidApiKey):
+        keys.check("POST", f"{prefix}/audio/voices", Headers())
+    with pytest.raises(InvalidApiKey):
+        ApiKeys([KEY], public_listings=False, prefix=prefix).check("GET", f"{prefix}/models", Headers())

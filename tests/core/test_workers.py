@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,8 @@ def _handlers_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(name: str = "echo", *, slots: int = 1, **more: Any) -> WorkerSpec:
-    fields = {key: more.pop(key) for key in ("idle_unload", "load_timeout", "max_waiting") if key in more}
+    names = ("idle_unload", "load_timeout", "max_waiting", "short_slots")
+    fields = {key: more.pop(key) for key in names if key in more}
     return WorkerSpec(name=name, handler="worker_handlers:Echo", config=more, slots=slots, log_level="ERROR", **fields)
 
 
@@ -122,6 +126,65 @@ async def test_a_killed_worker_fails_its_call_and_serves_the_next() -> None:
         assert worker.status().restarts == 1
 
 
+async def test_a_crash_is_blamed_on_a_call_that_was_alone() -> None:
+    async with running() as worker:
+        with pytest.raises(errors.CrashedByRequest):
+            await events(worker, "kill")
+
+
+async def test_a_crash_among_several_calls_is_blamed_on_none() -> None:
+    async with running(slots=2) as worker:
+        other = asyncio.create_task(events(worker, "hang"))
+        await until(lambda: worker.status().calls == 1)
+        with pytest.raises(errors.EngineCrashed) as caught:
+            await events(worker, "kill")
+        with pytest.raises(errors.EngineCrashed) as neighbours:
+            await other
+        assert {caught.type, neighbours.type} == {errors.EngineCrashed}
+
+
+@pytest.mark.parametrize("how", ["left", "late"])
+async def test_nobody_is_blamed_for_a_worker_that_we_ended(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "CANCEL_GRACE", 0.1)
+    async with running(slots=2) as worker:
+        innocent = asyncio.create_task(events(worker, "hang"))
+        await until(lambda: worker.status().calls == 1)
+        if how == "late":
+            with pytest.raises(errors.DeadlineExceeded):
+                await events(worker, "hang", timeout=0.1)
+        else:
+            async with worker.call("hang", {}):
+                pass
+        with pytest.raises(errors.EngineCrashed) as caught:
+            await innocent
+        assert caught.type is errors.EngineCrashed
+
+
+async def test_a_crash_is_not_blamed_on_who_is_left_when_another_gave_up() -> None:
+    async with running(slots=2) as worker:
+        async with worker.call("hang", {}):
+            pass  # its caller is gone, the engine still works on it
+        with pytest.raises(errors.EngineCrashed) as caught:
+            await events(worker, "kill")
+        assert caught.type is errors.EngineCrashed
+
+
+async def test_a_worker_that_cannot_be_started_is_unavailable_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(replace(spec(), tmp=tmp_path / "missing"))
+    with pytest.raises(errors.Unavailable):
+        await worker.load()
+
+    def no_more_files(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", no_more_files)
+    with pytest.raises(errors.Unavailable):
+        await Worker(replace(spec(), tmp=tmp_path)).load()
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_worker_killed_while_idle_comes_back_by_itself() -> None:
     async with running() as worker:
         pid = (await worker.load()).pid
@@ -209,6 +272,74 @@ async def test_more_waiting_calls_than_allowed_are_refused() -> None:
             await asyncio.gather(waiting, return_exceptions=True)
 
 
+async def test_calls_that_wait_for_the_model_to_load_are_counted_too() -> None:
+    async with running(max_waiting=2) as worker:
+        found = await asyncio.gather(*(events(worker, "echo") for _ in range(8)), return_exceptions=True)
+        assert sum(isinstance(error, errors.QueueFull) for error in found) == 5
+        assert sum(isinstance(answer, list) for answer in found) == 3
+
+
+async def test_calls_that_wait_for_room_are_counted_too() -> None:
+    pool = WorkerPool(1)
+    try:
+        first = await pool.load(spec("one"))
+        async with first.call("hang", {}) as hanging:
+            other = spec("two", max_waiting=1)
+            waiting = [asyncio.create_task(_asked(pool, other)) for _ in range(2)]
+            await until(lambda: pool.worker(other).status().waiting == 2)
+            with pytest.raises(errors.QueueFull):
+                await _asked(pool, other)
+            hanging.kill()
+        assert [len(found) for found in await asyncio.gather(*waiting)] == [1, 1]
+    finally:
+        await pool.close()
+
+
+async def test_two_models_that_wait_for_the_same_room_both_get_it() -> None:
+    pool = WorkerPool(1)
+    try:
+        await pool.load(spec("one"))
+        found = await asyncio.gather(*(_asked(pool, spec(name)) for name in ("two", "three")))
+        assert [len(answers) for answers in found] == [1, 1]
+    finally:
+        await pool.close()
+
+
+async def _asked(pool: WorkerPool, wanted: WorkerSpec) -> list[Any]:
+    async with pool.call(wanted, "echo", {}) as call:
+        return [event async for event in call]
+
+
+async def test_a_caller_that_would_rather_wait_is_never_refused() -> None:
+    async with running(max_waiting=1) as worker:
+        await worker.load()
+        async with worker.call("hang", {}) as hanging:
+            waiting = [asyncio.create_task(_patient(worker)) for _ in range(4)]
+            await until(lambda: worker.status().waiting == 4)
+            with pytest.raises(errors.QueueFull):
+                await events(worker, "echo")
+            hanging.kill()
+        assert [len(found) for found in await asyncio.gather(*waiting)] == [1] * 4
+
+
+async def _patient(worker: Worker) -> list[Any]:
+    async with worker.call("echo", {}, wait=True) as call:
+        return [event async for event in call]
+
+
+async def test_short_calls_do_not_wait_behind_long_ones() -> None:
+    async with running(slots=1, short_slots=1, max_waiting=1) as worker:
+        await worker.load()
+        async with worker.call("hang", {}):
+            waiting = asyncio.create_task(events(worker, "echo"))
+            await until(lambda: worker.status().waiting == 1)
+            async with worker.call("echo", {}, short=True) as call:
+                assert [event.name async for event in call] == ["echo"]
+            assert not waiting.done()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_a_load_that_fails_answers_everybody_who_waits_at_once(tmp_path: Path) -> None:
     counter = tmp_path / "loads"
     async with running(refuse=True, counter=str(counter)) as worker:
@@ -255,6 +386,36 @@ async def test_closing_leaves_no_process() -> None:
         assert not alive(pid)
         with pytest.raises(errors.VoiceStackError):
             await task
+
+
+async def test_a_worker_that_drains_ends_its_queue_but_not_its_work() -> None:
+    async with running() as worker:
+        await worker.load()
+        async with worker.call("hang", {}) as call:
+            waiting = asyncio.create_task(events(worker, "echo"))
+            await until(lambda: worker.status().waiting == 1)
+            worker.drain()
+            with pytest.raises(errors.Draining):
+                await waiting
+            with pytest.raises(errors.Draining):
+                await events(worker, "echo")
+            assert (await anext(aiter(call))).name == "started"
+
+
+async def test_a_model_that_lost_its_room_while_it_was_down_stays_unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "FREE_RESTARTS", 0)
+    pool = WorkerPool(1)
+    try:
+        first = await pool.load(spec("one"))
+        pid = first.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: first.state == "failed")
+        await pool.load(spec("two"))
+        await until(lambda: first.state == "unloaded")
+        assert [status.state for status in pool.status()] == ["unloaded", "ready"]
+    finally:
+        await pool.close()
 
 
 async def test_the_pool_makes_room_by_unloading_the_longest_idle() -> None:
