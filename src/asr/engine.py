@@ -20,6 +20,8 @@ class AsrEngine(Engine):
     """Hz; the service resamples to it."""
     languages: tuple[str, ...] = ()
     """Codes of the languages the loaded model knows; empty: it does not say."""
+    gives_logprobs: ClassVar[bool] = False
+    """Whether segments carry the log-probabilities of their tokens when TranscribeOptions.logprobs asks for them."""
 
     @abstractmethod
     def transcribe(self, audio: Audio, options: TranscribeOptions) -> Transcription:

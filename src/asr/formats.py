@@ -69,19 +69,24 @@ def segment_objects(result: TranscriptResult) -> list[SegmentObject]:
     return objects
 
 
-def json(result: TranscriptResult) -> bytes:
-    """Write OpenAI's short answer: text, usage and the detected language."""
-    detected = [{"code": result.language}] if result.language else []
-    return orjson.dumps({"text": result.text, "usage": _usage(result), "languages": detected})
+def details(result: TranscriptResult) -> dict[str, object]:
+    """Return what JSON answers tell beside the text: `languages` that were spoken, and `logprobs` if wanted."""
+    found: dict[str, object] = {"languages": [{"code": result.language}] if result.language else []}
+    if result.logprobs:
+        found["logprobs"] = [token for segment in result.segments for token in segment.logprobs]
+    return found
 
 
-def verbose_json(result: TranscriptResult) -> bytes:
-    """Write OpenAI's long answer, with the language's code and probability beside its name."""
+def verbose(result: TranscriptResult) -> dict[str, object]:
+    """Return what OpenAI's long answer tells: language, duration, text, segments, and words if wanted.
+
+    `language` is the English name of the text's language, empty where nobody spoke; our additions are its code and
+    the probability with which the spoken language was detected.
+    """
     segments = segment_objects(result)
     answer: dict[str, object] = {
-        "task": result.task,
-        "language": languages.name(result.language) if result.language else None,
-        "language_code": result.language,
+        "language": languages.name(result.text_language) if result.text_language else "",
+        "language_code": result.text_language,
         "language_probability": _finite(result.language_probability),
         "duration": _seconds(result.duration),
         "text": result.text,
@@ -89,7 +94,17 @@ def verbose_json(result: TranscriptResult) -> bytes:
     }
     if result.words:
         answer["words"] = [word for segment in segments for word in segment["words"]]
-    return orjson.dumps({**answer, "usage": _usage(result)})
+    return answer
+
+
+def json(result: TranscriptResult) -> bytes:
+    """Write OpenAI's short answer: text, usage and what was detected."""
+    return orjson.dumps({"text": result.text, "usage": _usage(result), **details(result)})
+
+
+def verbose_json(result: TranscriptResult) -> bytes:
+    """Write OpenAI's long answer and what was detected."""
+    return orjson.dumps({"task": result.task, **verbose(result), "usage": _usage(result), **details(result)})
 
 
 def text(result: TranscriptResult) -> bytes:

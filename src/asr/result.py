@@ -24,7 +24,8 @@ class TranscriptResult:
     """Everything a response format may want to say.
 
     `language` is a code, None when no speech was found; `duration` is in seconds. `words` says whether verbose formats
-    list the words (`timestamp_granularities`). Without a `layout` every segment is one cue.
+    list the words (`timestamp_granularities`), `logprobs` whether JSON lists those of the tokens. Without a `layout`
+    every segment is one cue.
     """
 
     segments: tuple[Segment, ...]
@@ -33,9 +34,15 @@ class TranscriptResult:
     language: str | None = None
     language_probability: float = 0.0
     words: bool = False
+    logprobs: bool = False
     layout: SubtitleLayout | None = None
 
     @property
     def text(self) -> str:
         """The whole text, without blanks around it."""
         return "".join(segment.text for segment in self.segments).strip()
+
+    @property
+    def text_language(self) -> str | None:
+        """The code of the language that the text is in: a translation is English, whatever was spoken."""
+        return "en" if self.task == "translate" and self.language else self.language

@@ -9,6 +9,7 @@ from typing import Literal
 
 Task = Literal["transcribe", "translate"]
 TEMPERATURE_LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_FRAMES_PER_SECOND = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,18 @@ class Word:
     start: float
     end: float
     probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of the text, the natural logarithm of its probability, and its UTF-8 bytes.
+
+    A character may take several tokens: only the joined bytes are sure to be text.
+    """
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,7 @@ class Segment:
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] = ()
     speaker: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,9 @@ class TranscribeOptions:
     `language` None detects; `languages` restricts the detection. `temperature` is tried from left to right until the
     compression ratio and the log-probability are acceptable. `hotwords` are words to favour.
     `vad` None means no voice activity detection. `beam_size` and `best_of` None leave the engine's own choice.
+    `logprobs` asks for those of the tokens; an engine that has them says so (AsrEngine.gives_logprobs).
+    `early` asks for the first text as soon as possible, which may take a little more work in all. `amplify` raises
+    quiet audio to a common level; the service has done it when an engine sees the audio.
     """
 
     task: Task = "transcribe"
@@ -97,6 +114,9 @@ class TranscribeOptions:
     vad: VadOptions | None = field(default_factory=VadOptions)
     beam_size: int | None = None
     best_of: int | None = None
+    logprobs: bool = False
+    early: bool = False
+    amplify: bool = False
 
 
 def in_order(segments: Iterable[Segment], duration: float) -> Iterator[Segment]:
@@ -113,6 +133,19 @@ def in_order(segments: Iterable[Segment], duration: float) -> Iterator[Segment]:
             words.append(replace(word, start=word_start, end=at))
         reached = end
         yield replace(segment, start=start, end=end, words=tuple(words))
+
+
+def shifted(segment: Segment, number: int, offset: float) -> Segment:
+    """Return a segment of a piece as segment `number` of the whole, where the piece begins at `offset` seconds."""
+    words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in segment.words)
+    return replace(
+        segment,
+        id=number,
+        seek=segment.seek + round(offset * _FRAMES_PER_SECOND),
+        start=segment.start + offset,
+        end=segment.end + offset,
+        words=words,
+    )
 
 
 def spread_words(text: str, start: float, end: float) -> tuple[Word, ...]:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
 
+from utils.uploads import UploadedFile
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadedFile:
-    """A file part, spooled to `path`, which was named by us.
+__all__ = ["Form", "UploadedFile", "flag"]
 
-    `field` is the part's name; `filename` and `content_type` are the client's claims, possibly empty, possibly lies.
-    `size` is in bytes, `sha256` the hex digest of the content.
-    """
-
-    field: str
-    filename: str
-    content_type: str
-    path: Path
-    size: int
-    sha256: str
+MAX_ITEMS = 1000
+"""Of one array. Each item costs a hundred times its size while it is read and checked."""
+_FLAGS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,7 @@ class Form:
         """Return the items of `name`: repeated `name` or `name[]`, `name[0]`..., one JSON array, or a comma list.
 
         Only a value that stands alone is taken as JSON or cut at commas, and a data URL never is.
-        Raises ValueError for a JSON array that holds more than strings and numbers.
+        Raises ValueError for a JSON array that holds more than strings and numbers, and for more than MAX_ITEMS items.
         """
         plain: list[str] = []
         indexed: list[tuple[int, str]] = []
@@ -75,7 +66,18 @@ class Form:
         return found or (None if text is None else {})
 
 
+def flag(value: object) -> bool:
+    """Return what a yes-or-no field says. Raises ValueError, with a message fit for a client, for anything else."""
+    found = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError("use true or false (or 1, 0, yes, no, on, off)")
+    return found
+
+
 def _items(name: str, text: str) -> list[str]:
+    # In JSON each data URL has a comma of its own.
+    if text.count(",") >= 2 * MAX_ITEMS:
+        raise ValueError(f"{name} has more than {MAX_ITEMS} items")
     if text.lstrip().startswith("["):
         try:
             loaded = orjson.loads(text)

@@ -5,10 +5,9 @@ Starlette's own parser spools every file through memory, hops to a thread for ea
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
+import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -16,11 +15,16 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from utils.forms import Form, UploadedFile
+from utils.forms import Form
+from utils.uploads import BATCH_BYTES, ArrivingFile, BodyTooLarge, UploadedFile, count, in_thread
 
 __all__ = ["BodyTooLarge", "Form", "MultipartError", "UploadedFile", "read_form"]
 
-_BATCH_BYTES = 1 << 20
+_PREAMBLE_BYTES = 64 << 10
+_URLENCODED_BYTES = 1 << 20
+"""Reading a form of this kind takes a hundred times its size; large values belong in a multipart body."""
+_AT_ONCE_BYTES = 4 << 10
+"""So much is read in less than a millisecond."""
 _CONTENT_TYPE_CHARS = 1000
 _BOUNDARY = re.compile(rb"[\x20-\x7e]{1,256}")
 _QUOTED = re.compile(r'"[^"]*"')
@@ -29,10 +33,6 @@ _TEXT_TYPES = ("text/", "application/json", "application/x-www-form-urlencoded")
 
 class MultipartError(ValueError):
     """The body is not the form it claims to be, or has more parts than allowed; the message is fit for a client."""
-
-
-class BodyTooLarge(Exception):
-    """The body has more than `max_bytes` bytes."""
 
 
 async def read_form(
@@ -44,11 +44,13 @@ async def read_form(
     max_field_bytes: int = 32 << 20,
     max_fields: int = 1000,
     max_files: int = 8,
+    file_fields: Collection[str] = (),
 ) -> Form:
     """Read a multipart or urlencoded body and write its files into `directory`, under names of our own.
 
-    `max_bytes` bounds the body, `max_field_bytes` all text fields together. Raises MultipartError, BodyTooLarge, and
-    OSError when the disk is full. Whatever happens, the directory and what lies in it stay the caller's, and nothing
+    `max_bytes` bounds the body, `max_field_bytes` all text fields together; an urlencoded body may have 1 MiB. A part
+    named in `file_fields` is a file even if nothing else says so. Raises MultipartError, BodyTooLarge, and OSError
+    when the disk is full. Whatever happens, the directory and what lies in it stay the caller's, and nothing
     writes there any more once this has returned or raised.
     """
     kind, boundary = _content_type(content_type)
@@ -57,20 +59,17 @@ async def read_form(
         return await _read_urlencoded(stream, limits, max_bytes)
     if kind != "multipart/form-data":
         raise MultipartError("the body must be multipart/form-data or application/x-www-form-urlencoded")
-    collector = _Collector(directory, limits)
-    parser = _parser(boundary, collector)
+    collector = _Collector(directory, limits, file_fields)
+    parser = _Parser(boundary, collector)
     received = 0
     async for chunk in stream:
-        received = _count(received, chunk, max_bytes)
-        try:
-            parser.write(chunk)
-        except FormParserError as error:
-            raise MultipartError(f"malformed multipart body: {error}") from error
-        if collector.waiting >= _BATCH_BYTES:
-            await _in_thread(collector.flush)
+        received = count(received, chunk, max_bytes)
+        parser.feed(chunk)
+        if collector.waiting >= BATCH_BYTES:
+            await in_thread(collector.flush)
     if not collector.complete:
         raise MultipartError("the multipart body ends before its last boundary")
-    await _in_thread(collector.flush)
+    await in_thread(collector.flush)
     return collector.form()
 
 
@@ -83,54 +82,28 @@ class _Limits:
 
 @dataclass(slots=True)
 class _Part:
-    """A text field; or the base of a file, whose bytes wait in `buffer` for the next batch of writes."""
+    """A text field."""
 
     name: str
     buffer: bytearray = field(default_factory=bytearray)
 
 
-@dataclass(slots=True, kw_only=True)
-class _File(_Part):
-    filename: str
-    content_type: str
-    path: Path
-    size: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def flush(self) -> None:
-        # Opened for each batch: a form that is given up half-way leaves no open file behind.
-        with self.path.open("ab") as file:
-            file.write(self.buffer)
-        self.digest.update(self.buffer)
-        self.size += len(self.buffer)
-        self.buffer.clear()
-
-    def uploaded(self) -> UploadedFile:
-        return UploadedFile(
-            field=self.name,
-            filename=self.filename,
-            content_type=self.content_type,
-            path=self.path,
-            size=self.size,
-            sha256=self.digest.hexdigest(),
-        )
-
-
 class _Collector:
     """The parser's callbacks. They run on the event loop and never touch the disk; `flush` does, in a thread."""
 
-    def __init__(self, directory: Path, limits: _Limits) -> None:
+    def __init__(self, directory: Path, limits: _Limits, file_fields: Collection[str]) -> None:
         self.complete = False
         self.waiting = 0
         self._directory = directory
         self._limits = limits
+        self._file_fields = file_fields
         self._fields: list[_Part] = []
-        self._files: list[_File] = []
+        self._files: list[ArrivingFile] = []
         self._settled = 0
         self._field_bytes = 0
         self._headers: dict[str, str] = {}
         self._header = (bytearray(), bytearray())
-        self._part = _Part("")
+        self._part: _Part | ArrivingFile = _Part("")
 
     def on_part_begin(self) -> None:
         self._headers = {}
@@ -150,13 +123,14 @@ class _Collector:
 
     def on_headers_finished(self) -> None:
         name, filename, content_type = _describe(self._headers)
-        if filename is None:
-            self._part = _Part(name)
-            self._fields.append(self._part)
+        if filename is None and (content_type or name not in self._file_fields):
+            self._part = text = _Part(name)
+            self._fields.append(text)
         else:
             path = self._directory / f"upload-{len(self._files)}"
-            self._part = new = _File(name, filename=filename, content_type=content_type, path=path)
-            self._files.append(new)
+            file = ArrivingFile(path, field=name, filename=filename or "", content_type=content_type)
+            self._part = file
+            self._files.append(file)
         if len(self._fields) > self._limits.fields:
             raise MultipartError(f"the form has more than {self._limits.fields} fields")
         if len(self._files) > self._limits.files:
@@ -164,7 +138,7 @@ class _Collector:
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._part.buffer += memoryview(data)[start:end]
-        if isinstance(self._part, _File):
+        if isinstance(self._part, ArrivingFile):
             self.waiting += end - start
             return
         self._field_bytes += end - start
@@ -187,9 +161,39 @@ class _Collector:
         return Form(fields, [file.uploaded() for file in self._files])
 
 
-def _parser(boundary: bytes, collector: _Collector) -> MultipartParser:
-    if not _BOUNDARY.fullmatch(boundary):
-        raise MultipartError("the content type has no usable boundary of 1 to 256 characters")
+class _Parser:
+    """Feeds the library's parser, which knows no preamble and logs every oddity of every client."""
+
+    def __init__(self, boundary: bytes, collector: _Collector) -> None:
+        if not _BOUNDARY.fullmatch(boundary):
+            raise MultipartError("the content type has no usable boundary of 1 to 256 characters")
+        self._delimiter = b"--" + boundary
+        self._preamble: bytearray | None = bytearray()
+        self._parser = _library_parser(boundary, collector)
+        self._parser.logger = logging.Logger("multipart", logging.CRITICAL)  # noqa: LOG001 - one that nobody hears
+
+    def feed(self, chunk: bytes) -> None:
+        """Parse the next bytes. Raises MultipartError."""
+        if self._preamble is not None:
+            self._preamble += chunk
+            chunk = self._without_preamble(self._preamble)
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise MultipartError(f"malformed multipart body: {error}") from error
+
+    def _without_preamble(self, head: bytearray) -> bytes:
+        """Return what begins with the first boundary, which is at the start of a line; nothing until it has come."""
+        at = 0 if head.startswith(self._delimiter) else head.find(b"\n" + self._delimiter) + 1
+        if at or head.startswith(self._delimiter):
+            self._preamble = None
+            return bytes(head[at:])
+        if len(head) > _PREAMBLE_BYTES:
+            raise MultipartError("malformed multipart body: it does not begin with its boundary")
+        return b""
+
+
+def _library_parser(boundary: bytes, collector: _Collector) -> MultipartParser:
     return MultipartParser(
         boundary,
         {
@@ -242,29 +246,18 @@ def _utf8(data: bytes | bytearray, name: str) -> str:
 async def _read_urlencoded(stream: AsyncIterator[bytes], limits: _Limits, max_bytes: int) -> Form:
     body = bytearray()
     async for chunk in stream:
-        _count(len(body), chunk, max_bytes)
+        count(len(body), chunk, max_bytes)
         body += chunk
-        if len(body) > limits.field_bytes:
-            raise MultipartError(f"the fields of the form hold more than {limits.field_bytes} bytes")
+        if len(body) > min(limits.field_bytes, _URLENCODED_BYTES):
+            raise MultipartError("the urlencoded form is too large; send the fields as multipart/form-data")
+    if len(body) <= _AT_ONCE_BYTES:
+        return _urlencoded(body, limits)
+    return await in_thread(lambda: _urlencoded(body, limits))
+
+
+def _urlencoded(body: bytearray, limits: _Limits) -> Form:
     text = _utf8(body, "body")
     try:
         return Form(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=limits.fields))
     except ValueError as error:  # too many fields, or percent-encoded bytes that are no UTF-8
         raise MultipartError("the urlencoded body has too many fields or is not UTF-8") from error
-
-
-def _count(received: int, chunk: bytes, max_bytes: int) -> int:
-    if received + len(chunk) > max_bytes:
-        raise BodyTooLarge(f"the body has more than {max_bytes} bytes")
-    return received + len(chunk)
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Run blocking `work` in a thread and stay until it has ended, cancelled or not: the caller removes the folder."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        task.exception()  # or asyncio complains that nobody looked at it
-        raise

@@ -144,6 +144,19 @@ def test_words_only_when_asked_for(engine: AsrEngine, speech: Audio) -> None:
     assert all(segment.words == () for segment in segments(engine, speech))
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_joined_tokens_are_the_text_when_their_logprobs_are_asked_for(
+    engine: AsrEngine, speech: Audio, words: bool
+) -> None:
+    if not engine.gives_logprobs:
+        pytest.skip("the engine says that it has none")
+    assert all(segment.logprobs == () for segment in segments(engine, speech, word_timestamps=words))
+    for segment in segments(engine, speech, logprobs=True, word_timestamps=words):
+        assert bytes(byte for token in segment.logprobs for byte in token.bytes).decode() == segment.text
+        assert all(token.logprob <= 0.0 for token in segment.logprobs)
+        assert bool(segment.words) == words
+
+
 def test_same_input_gives_the_same_text(engine: AsrEngine, speech: Audio) -> None:
     first = text(engine, speech)
     assert first

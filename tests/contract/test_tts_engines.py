@@ -15,7 +15,8 @@ from core.engines import EngineContext
 from core.errors import UnsupportedParameter, VoiceNotFound
 from tts import engine_factory
 from tts.engine import TtsEngine
-from tts.voice import SpeechOptions, Voice
+from tts.voice import Share, SpeechOptions, TimedAudio, Voice
+from tts.words import words_of
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 
@@ -122,6 +123,38 @@ def test_closing_early_leaves_the_engine_usable(engine: TtsEngine) -> None:
     chunks.close()  # type: ignore[attr-defined]
     assert next(chunks, None) is None
     assert len(speak(engine, "Still here.")) == len(before)
+
+
+def test_words_are_told_in_order_within_the_sound(engine: TtsEngine) -> None:
+    if not engine.times_words:
+        pytest.skip("this engine does not time words")
+    text = f"{SENTENCE} In 1984, it did too."
+    chunks = list(engine.synthesize(text, engine.voices()[0], SpeechOptions(timestamps=True)))
+    assert [word.word for chunk in chunks for word in chunk.words] == words_of(text)  # type: ignore[attr-defined]
+    edges = [0.0]
+    before = 0.0
+    for chunk in chunks:
+        assert isinstance(chunk, TimedAudio)
+        edges += [before + edge for word in chunk.words for edge in (word.start, word.end)]
+        before += chunk.duration
+    assert edges == sorted(edges)
+    assert before / 2 < edges[-1] <= before
+
+
+def test_a_mix_of_voices_is_none_of_them(engine: TtsEngine) -> None:
+    if not engine.can_mix:
+        pytest.skip("this engine does not mix voices")
+    one, two, *_ = engine.voices()
+    mix = (Share(id=one.id, weight=0.5), Share(id=two.id, weight=0.5))
+    mixed = Voice(id="mix", name="mix", language=one.language, mix=mix)
+    sounds = [
+        np.concatenate([chunk.samples for chunk in engine.synthesize(SENTENCE, voice, SpeechOptions(language="en"))])
+        for voice in (one, two, mixed)
+    ]
+    assert not any(np.array_equal(sounds[2], sound) for sound in sounds[:2])
+    unknown = Voice(id="mix", name="mix", mix=(Share(id="nobody", weight=1.0),))
+    with pytest.raises(VoiceNotFound):
+        list(engine.synthesize(SENTENCE, unknown, SpeechOptions()))
 
 
 def test_unsupported_options_are_refused(engine: TtsEngine, case: Case) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.forms import Form
+from utils.forms import Form, flag
 
 
 def form(*fields: tuple[str, str]) -> Form:
@@ -42,6 +42,13 @@ def test_repeated_values_keep_their_commas() -> None:
     assert form(("x[]", "Berlin, Germany"), ("x[]", "Paris")).array("x") == ["Berlin, Germany", "Paris"]
 
 
+@pytest.mark.parametrize("text", [",".join("a" * 2001), "," * 5_000, "[" + ",".join(["1"] * 2001) + "]"])
+def test_an_array_of_countless_items_is_not_read(text: str) -> None:
+    with pytest.raises(ValueError, match="x has more than 1000 items"):
+        form(("x", text)).array("x")
+    assert len(form(("x", text[:999])).array("x")) <= 1000
+
+
 def test_a_data_url_is_not_cut_at_its_comma() -> None:
     assert form(("x[]", "data:audio/wav;base64,AAAA")).array("x") == ["data:audio/wav;base64,AAAA"]
 
@@ -78,3 +85,20 @@ def test_an_absent_object_is_none_and_an_empty_one_is_empty() -> None:
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="o must be a JSON object"):
         form(("o", text)).mapping("o")
+
+
+@pytest.mark.parametrize("text", ["true", "1", "yes", "ON", " True "])
+def test_yes(text: str) -> None:
+    assert flag(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "No", "off", "FALSE"])
+def test_no(text: str) -> None:
+    assert flag(text) is False
+    assert flag(value=False) is False
+
+
+@pytest.mark.parametrize("text", ["maybe", "2", "", "t"])
+def test_neither_yes_nor_no(text: str) -> None:
+    with pytest.raises(ValueError, match="use true or false"):
+        flag(text)

@@ -131,6 +131,32 @@ async def test_what_follows_the_last_boundary_is_ignored(tmp_path: Path) -> None
     assert (await read(field("a") + END + b"epilogue", tmp_path)).fields == [("a", "v")]
 
 
+async def test_what_goes_before_the_first_boundary_is_ignored(tmp_path: Path) -> None:
+    for chunk in (1, 5, 65536):
+        for preamble in (b"\r\n", b"Hello --XX\r\n", b"--X\r\n--\n", b"\n" * 60_000 + b"\r\n"):
+            assert (await read(preamble + field("a") + END, tmp_path, chunk=chunk)).fields == [("a", "v")]
+
+
+async def test_a_preamble_without_an_end_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(MultipartError, match="does not begin with its boundary"):
+        await read(b"x" * (1 << 20), tmp_path)
+
+
+async def test_a_part_under_the_name_of_a_file_is_one(tmp_path: Path) -> None:
+    body = field("file", b"\xff\x00") + part('Content-Disposition: form-data; name="note"') + END
+    form = await read_form(stream([body]), TYPE, tmp_path, max_bytes=LARGE, file_fields=("file",))
+    assert [file.path.read_bytes() for file in form.files] == [b"\xff\x00"]
+    assert form.fields == [("note", "")]
+
+
+async def test_oddities_of_clients_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    await read(field("a") + END + b"epilogue", tmp_path)
+    with pytest.raises(MultipartError):
+        await read(b"--XX nonsense", tmp_path)
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -262,6 +288,14 @@ async def test_an_urlencoded_form_has_limits_too(tmp_path: Path, body: bytes) ->
         await read(body, tmp_path, "application/x-www-form-urlencoded", max_fields=10, max_field_bytes=99)
     with pytest.raises(BodyTooLarge):
         await read(b"a=123", tmp_path, "application/x-www-form-urlencoded", max_bytes=4)
+
+
+async def test_an_urlencoded_form_has_at_most_a_mebibyte(tmp_path: Path) -> None:
+    kind = "application/x-www-form-urlencoded"
+    body = b"a=" + b"x" * ((1 << 20) - 2)
+    assert len((await read(body, tmp_path, kind)).fields[0][1]) == (1 << 20) - 2
+    with pytest.raises(MultipartError, match="multipart"):
+        await read(body + b"x", tmp_path, kind)
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20).filter(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -11,15 +13,63 @@ from asr.result import SubtitleLayout
 from asr.settings import AsrSettings
 from asr.transcript import TEMPERATURE_LADDER, TranscribeOptions, VadOptions
 from core import errors
-from core.server import from_validation
+from core.answers import from_validation
 from utils import languages
-from utils.forms import Form
+from utils.audio import wav
+from utils.forms import Form, flag
 
-Granularity = Literal["word", "segment"]
+PROMPT_CHARS: Final = 20_000
+"""Of a longer prompt the end is kept; the engines keep far less, and tokenizing megabytes takes seconds."""
+FIELD_CHARS: Final = 64 << 10
+LONG: Final = ("prompt", "known_speaker_references")
+"""Fields that may be longer than FIELD_CHARS."""
+MAX_SPEAKERS: Final = 16
+SPEAKER_FORMAT: Final = "diarized_json"
+ARRAYS: Final = (
+    "languages",
+    "keywords",
+    "hotwords",
+    "timestamp_granularities",
+    "include",
+    "known_speaker_names",
+    "known_speaker_references",
+)
+CHUNKING: Final = "chunking_strategy"
+_AUTO = "auto"
+
+
+def _candidates(values: object) -> object:
+    """Read each language; one that means "detect" restricts nothing."""
+    if not isinstance(values, list | tuple):
+        return values
+    return tuple(code for value in values if (code := languages.parse(str(value))))
+
+
+Flag = Annotated[bool, BeforeValidator(flag)]
 Language = Annotated[str | None, BeforeValidator(languages.parse)]
-Candidate = Annotated[str, BeforeValidator(languages.parse)]
-ARRAYS = ("languages", "keywords", "hotwords", "timestamp_granularities")
-SPEAKER_FORMAT = "diarized_json"
+Candidates = Annotated[tuple[str, ...], BeforeValidator(_candidates), Field(max_length=32)]
+Prompt = Annotated[str | None, BeforeValidator(lambda text: text and str(text)[-PROMPT_CHARS:])]
+Keywords = Annotated[tuple[Annotated[str, Field(max_length=80)], ...], Field(max_length=100)]
+SpeakerCount = Annotated[int | None, Field(ge=1, le=100)]
+
+
+class ServerVad(BaseModel):
+    """Our voice activity detection with the client's numbers; the defaults are OpenAI's."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["server_vad"]
+    threshold: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    prefix_padding_ms: int = Field(default=300, ge=0, le=10_000)
+    silence_duration_ms: int = Field(default=200, ge=0, le=60_000)
+
+    def options(self) -> VadOptions:
+        """Return the numbers as the engines read them."""
+        return VadOptions(
+            threshold=self.threshold,
+            min_silence_ms=self.silence_duration_ms,
+            speech_pad_ms=self.prefix_padding_ms,
+        )
 
 
 class TranscriptionRequest(BaseModel):
@@ -29,41 +79,51 @@ class TranscriptionRequest(BaseModel):
 
     model: str | None = Field(default=None, max_length=512)
     language: Language = None
-    languages: tuple[Candidate, ...] = Field(default=(), max_length=32)
-    prompt: str | None = Field(default=None, max_length=20_000)
-    keywords: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=100)
-    hotwords: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=100)
+    languages: Candidates = ()
+    prompt: Prompt = None
+    keywords: Keywords = ()
+    hotwords: Keywords = ()
     response_format: str = "json"
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    timestamp_granularities: tuple[Granularity, ...] = ("segment",)
-    stream: bool = False
+    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ("segment",)
+    stream: Flag = False
+    include: tuple[Literal["logprobs"], ...] = ()
+    chunking_strategy: Literal["auto"] | ServerVad | None = None
+    known_speaker_names: tuple[Annotated[str, Field(max_length=200)], ...] = Field(default=(), max_length=MAX_SPEAKERS)
+    known_speaker_references: tuple[str, ...] = Field(default=(), max_length=MAX_SPEAKERS)
+    diarize: Flag = False
+    num_speakers: SpeakerCount = None
+    min_speakers: SpeakerCount = None
+    max_speakers: SpeakerCount = None
     task: Literal["transcribe", "translate"] = "transcribe"
-    translate: bool = False
-    diarize: bool = False
-    vad_filter: bool | None = None
-    word_timestamps: bool = False
+    translate: Flag = False
+    vad_filter: Annotated[bool | None, BeforeValidator(flag)] = None
+    word_timestamps: Flag = False
     beam_size: int | None = Field(default=None, ge=1, le=20)
     best_of: int | None = Field(default=None, ge=1, le=20)
     max_line_width: int | None = Field(default=None, ge=10, le=200)
     max_line_count: int | None = Field(default=None, ge=1, le=10)
+    sample_rate: int | None = Field(default=None, ge=wav.MIN_RATE, le=wav.MAX_RATE)
     audio_track: int | None = Field(default=None, ge=0, le=31)
 
     @classmethod
-    def from_form(cls, form: Form, **defaults: Any) -> TranscriptionRequest:
+    def from_form(cls, form: Form, **defaults: Any) -> Self:
         """Validate a form; empty fields count as absent. Raises InvalidRequest or UnsupportedFormat."""
+        _check_sizes(form, cls.model_fields)
         given: dict[str, Any] = dict(defaults)
         for name in cls.model_fields:
             try:
-                value = form.array(name) if name in ARRAYS else form.scalar(name)
+                value = _read(form, name)
             except ValueError as error:
                 raise errors.InvalidRequest(str(error), param=name) from error
-            if value:
+            if value not in (None, []):
                 given[name] = value
         try:
             request = cls.model_validate(given)
         except ValidationError as error:
-            raise from_validation(error.errors(include_input=False)) from error
+            raise from_validation(error.errors(include_input=False), cls.model_fields) from error
         request.check_format()
+        request.check_speakers()
         return request
 
     def check_format(self) -> None:
@@ -76,10 +136,27 @@ class TranscriptionRequest(BaseModel):
                 f"unknown response_format; use one of: {', '.join(FORMATS)}", param="response_format"
             )
 
+    def check_speakers(self) -> None:
+        """Raise InvalidRequest for hints about speakers that contradict each other."""
+        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
+            raise errors.InvalidRequest("min_speakers is larger than max_speakers", param="min_speakers")
+        names, references = len(self.known_speaker_names), len(self.known_speaker_references)
+        if names != references:
+            raise errors.InvalidRequest(
+                f"there are {names} known_speaker_names for {references} known_speaker_references; "
+                "each name needs one reference",
+                param="known_speaker_names" if names > references else "known_speaker_references",
+            )
+
     @property
     def shows_words(self) -> bool:
         """Whether the answer lists the words."""
         return self.word_timestamps or "word" in self.timestamp_granularities
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether the answer lists the log-probabilities of the tokens."""
+        return "logprobs" in self.include
 
     @property
     def layout(self) -> SubtitleLayout | None:
@@ -90,7 +167,6 @@ class TranscriptionRequest(BaseModel):
 
     def options(self, settings: AsrSettings) -> TranscribeOptions:
         """Return what the engine is told; the service's settings fill what the request leaves open."""
-        vad = settings.vad_enabled if self.vad_filter is None else self.vad_filter
         single = self.languages[0] if len(self.languages) == 1 else None
         return TranscribeOptions(
             task="translate" if self.translate else self.task,
@@ -100,7 +176,45 @@ class TranscriptionRequest(BaseModel):
             hotwords=self.keywords + self.hotwords,
             temperature=(self.temperature,) if self.temperature else TEMPERATURE_LADDER,
             word_timestamps=self.shows_words or self.layout is not None,
-            vad=VadOptions() if vad else None,
+            vad=self._vad(settings),
             beam_size=self.beam_size,
             best_of=self.best_of,
+            logprobs=self.logprobs,
+            amplify=self.chunking_strategy == _AUTO,
+            early=self.stream,
         )
+
+    def _vad(self, settings: AsrSettings) -> VadOptions | None:
+        """Return how silence is skipped: a chunking strategy says more than `vad_filter`, and that than the setting."""
+        if isinstance(self.chunking_strategy, ServerVad):
+            return self.chunking_strategy.options()
+        wanted = settings.vad_enabled if self.vad_filter is None else self.vad_filter
+        return VadOptions() if wanted or self.chunking_strategy == _AUTO else None
+
+
+def _check_sizes(form: Form, names: Collection[str]) -> None:
+    """Raise InvalidRequest for a field of these `names` that is far longer than any that makes sense."""
+    for key, value in form.fields:
+        if len(value) > FIELD_CHARS and (name := re.split(r"[\[.]", key, maxsplit=1)[0]) in names and name not in LONG:
+            raise errors.InvalidRequest(f"{name} has more than {FIELD_CHARS} characters", param=name)
+
+
+def _read(form: Form, name: str) -> object:
+    if name == CHUNKING:
+        return _chunking(form)
+    return form.array(name) if name in ARRAYS else form.scalar(name)
+
+
+def _chunking(form: Form) -> object:
+    """Return `auto`, the numbers of an object, or None. Raises ValueError."""
+    spelled = (form.scalar(CHUNKING) or "").strip('" ').lower()
+    if spelled in {_AUTO, "null"}:
+        return _AUTO if spelled == _AUTO else None
+    try:
+        given = form.mapping(CHUNKING)
+        return None if given is None else ServerVad.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        raise ValueError(f"{CHUNKING}.{problem['loc'][0]}: {problem['msg']}") from error
+    except ValueError as error:
+        raise ValueError(f'{CHUNKING} must be "auto" or an object such as {{"type": "server_vad"}}') from error

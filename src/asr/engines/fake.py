@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from asr.engine import AsrEngine, require_finite
-from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, spread_words
+from asr.transcript import LanguageGuess, Segment, TokenLogprob, TranscribeOptions, Transcription, spread_words
 from core.engines import EngineOptions
 from core.errors import ConfigurationError, InsufficientMemory
 from utils.audio.pcm import Audio, Samples
@@ -25,6 +26,7 @@ from utils.audio.pcm import Audio, Samples
 Failure = Literal["crash", "segfault", "hang", "out_of_memory", "leak", "garbage", "error"]
 MARKER = "fake:"
 CRASH_STATUS = 70
+_LOGPROB = -0.2
 _SILENCE_PEAK = 0.002
 _WORDS = (
     "amber", "bridge", "candle", "distant", "eleven", "forest", "garden", "harbour", "island", "journey", "kettle",
@@ -52,6 +54,7 @@ class FakeAsrEngine(AsrEngine):
     Options = FakeOptions
     options: FakeOptions
     needs_model = False
+    gives_logprobs = True
     languages = ("en", "de", "es", "fr", "ja", "pt", "zh")
 
     def load(self) -> None:
@@ -90,7 +93,15 @@ class FakeAsrEngine(AsrEngine):
             end = start + len(block) / audio.sample_rate
             text = _text(block, options)
             words = spread_words(text, start, end) if options.word_timestamps else ()
-            yield Segment(start=start, end=end, text=text, seek=round(start * 100), avg_logprob=-0.2, words=words)
+            yield Segment(
+                start=start,
+                end=end,
+                text=text,
+                seek=round(start * 100),
+                avg_logprob=_LOGPROB,
+                words=words,
+                logprobs=_logprobs(text) if options.logprobs else (),
+            )
 
     def _fail(self, prompt: str | None) -> None:
         wanted = (prompt or "").removeprefix(MARKER) if (prompt or "").startswith(MARKER) else self.options.fail
@@ -125,6 +136,10 @@ class FakeAsrEngine(AsrEngine):
 
 def _is_silent(samples: Samples) -> bool:
     return not len(samples) or float(np.abs(samples).max()) < _SILENCE_PEAK
+
+
+def _logprobs(text: str) -> tuple[TokenLogprob, ...]:
+    return tuple(TokenLogprob(word, _LOGPROB, tuple(word.encode())) for word in re.findall(r" \S+", text))
 
 
 def _text(block: Samples, options: TranscribeOptions) -> str:

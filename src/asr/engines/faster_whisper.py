@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 
 from asr.engine import AsrEngine, require_finite
 from asr.engines.faster_whisper_decoding import FasterWhisperOptions, transcription_options
-from asr.engines.faster_whisper_segments import is_speech, place
+from asr.engines.faster_whisper_scores import Scores
+from asr.engines.faster_whisper_segments import FRAMES_PER_SECOND, is_speech, place
 from asr.engines.log_mel import log_mel
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, VadOptions, in_order
 from core.errors import (
     ConfigurationError,
+    DeviceOutOfMemory,
     InsufficientMemory,
     ModelBroken,
     NotSupported,
@@ -32,6 +35,8 @@ from utils.audio.spans import Span, Timeline, keep
 
 _FILES = ("config.json", "model.bin", "tokenizer.json")
 _MAX_INTRA_THREADS = 4
+_EARLY_SECONDS = (6.0, 12.0)  # a first window that shall be ready early ends in between
+_EARLY_FROM_SECONDS = 20.0  # less speech is decoded as soon in one window
 _MIN_SECONDS = 0.1  # nothing can be said in less, and Whisper makes something up
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
@@ -46,6 +51,7 @@ class FasterWhisperEngine(AsrEngine):
     options: FasterWhisperOptions
     requires = ("faster_whisper", "ctranslate2")
     runtime = "ctranslate2"
+    gives_logprobs = True
 
     def load(self) -> None:
         """Load the weights and decode a second of noise.
@@ -93,15 +99,20 @@ class FasterWhisperEngine(AsrEngine):
         if not spans:
             return Transcription(options.language, audio.duration, _nothing(), 1.0 if options.language else 0.0)
         with _foreign_errors():
-            features = log_mel(self._model.feature_extractor, keep(audio, spans).samples)
+            speech = keep(audio, spans)
+            features = log_mel(self._model.feature_extractor, speech.samples)
+            first_window = _early_end(speech) if options.early else None
             first, guess = None, LanguageGuess(language, 1.0)
             if language is None:
-                first = self._encode_first(features)
+                first = self._encode_first(features, first_window)
                 guess = self._guess(first, candidates)
         # Around a cut twice the padding is silent, and there Whisper's times, in steps of 20 ms, are loose.
         slack = 2 * options.vad.speech_pad_ms / 1000 if options.vad else 0.0
-        found = self._decode(features, first, self._tokenizer(guess.language, options), options)
-        segments = in_order(self._placed(found, Timeline(spans, slack=slack)), audio.duration)
+        tokenizer = self._tokenizer(guess.language, options)
+        decoding = transcription_options(self._library, tokenizer, self.options, options, first_window=first_window)
+        scores = Scores(tokenizer) if options.logprobs else None
+        found = self._decode(features, first, tokenizer, decoding, scores)
+        segments = in_order(self._placed(found, Timeline(spans, slack=slack), options, scores), audio.duration)
         return Transcription(guess.language, audio.duration, segments, guess.probability)
 
     def detect_language(self, audio: Audio) -> LanguageGuess:
@@ -149,7 +160,9 @@ class FasterWhisperEngine(AsrEngine):
         options = TranscribeOptions(temperature=(0.0,), beam_size=1)
         features = log_mel(self._model.feature_extractor, noise)
         first = self._encode_first(features)
-        found = self._decode(features, first, self._tokenizer("en", options), options)
+        tokenizer = self._tokenizer("en", options)
+        decoding = transcription_options(self._library, tokenizer, self.options, options)
+        found = self._decode(features, first, tokenizer, decoding)
         if not (np.isfinite(np.array(first)).all() and all(math.isfinite(segment.avg_logprob) for segment in found)):
             raise ModelBroken(f"{self._name} computes nonsense: its weights are damaged")
 
@@ -173,9 +186,10 @@ class FasterWhisperEngine(AsrEngine):
             raise UnsupportedParameter(f"{self._name} knows {known}", param=param)
         return found
 
-    def _encode_first(self, features: Any) -> Any:
+    def _encode_first(self, features: Any, seconds: float | None = None) -> Any:
         """Encode the first window exactly as decoding does, which then need not do it again."""
-        frames = min(features.shape[-1] - 1, self._model.feature_extractor.nb_max_frames)
+        longest = self._model.feature_extractor.nb_max_frames
+        frames = min(features.shape[-1] - 1, round(seconds * FRAMES_PER_SECOND) if seconds else longest)
         return self._model.encode(self._library.pad_or_trim(features[..., :frames]))
 
     def _guess(self, encoded: Any, candidates: tuple[str, ...]) -> LanguageGuess:
@@ -191,14 +205,30 @@ class FasterWhisperEngine(AsrEngine):
         multilingual = self._model.model.is_multilingual
         return self._library.Tokenizer(self._model.hf_tokenizer, multilingual, task=options.task, language=language)
 
-    def _decode(self, features: Any, first: Any, tokenizer: Any, options: TranscribeOptions) -> Iterator[Any]:
+    def _decode(
+        self, features: Any, first: Any, tokenizer: Any, decoding: Any, scores: Scores | None = None
+    ) -> Iterator[Any]:
         """Yield the library's segments; closing this stops the work at the segment it has reached."""
-        decoding = transcription_options(self._library, tokenizer, self.options, options)
+        model = scores.listening(self._model) if scores else self._model
         with _foreign_errors():
-            yield from self._model.generate_segments(features, tokenizer, decoding, False, first)
+            yield from model.generate_segments(features, tokenizer, decoding, False, first)
 
-    def _placed(self, found: Iterator[Any], timeline: Timeline) -> Iterator[Segment]:
-        return (place(segment, timeline) for segment in found if is_speech(segment, self.options))
+    def _placed(
+        self, found: Iterator[Any], timeline: Timeline, options: TranscribeOptions, scores: Scores | None
+    ) -> Iterator[Segment]:
+        for segment in found:
+            logprobs = scores.of(segment.tokens) if scores else ()
+            if is_speech(segment, self.options):
+                placed = replace(place(segment, timeline), logprobs=logprobs)
+                yield placed if options.word_timestamps else replace(placed, words=())
+
+
+def _early_end(speech: Audio) -> float | None:
+    """Return the second at which the first window ends so that its text comes early: at a pause, where there is one."""
+    if speech.duration < _EARLY_FROM_SECONDS:
+        return None
+    least, most = (round(seconds * speech.sample_rate) for seconds in _EARLY_SECONDS)
+    return _EARLY_SECONDS[0] + vad.find_silence(Audio(speech.samples[least:most], speech.sample_rate))
 
 
 def _threads_per_call(workers: int) -> int:
@@ -227,5 +257,6 @@ def _foreign_errors() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
-            raise InsufficientMemory("the device has no memory left for this request") from error
+            full = DeviceOutOfMemory if "cuda" in str(error).lower() else InsufficientMemory
+            raise full("the device has no memory left for this request") from error
         raise

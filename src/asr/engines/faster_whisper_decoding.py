@@ -59,8 +59,10 @@ def transcription_options(
     tokenizer: Any,
     own: FasterWhisperOptions,
     request: TranscribeOptions,
+    *,
+    first_window: float | None = None,
 ) -> Any:
-    """Return the library's TranscriptionOptions."""
+    """Return the library's TranscriptionOptions; the first window ends after `first_window` seconds, if given."""
     hotwords = _hotwords(tokenizer, request.hotwords)
     room = CONTEXT_TOKENS - (len(tokenizer.encode(f" {hotwords}")) if hotwords else 0)
     return library.TranscriptionOptions(
@@ -70,7 +72,7 @@ def transcription_options(
         temperatures=list(request.temperature),
         initial_prompt=_last_tokens(tokenizer, request.prompt, room),
         hotwords=hotwords,
-        word_timestamps=request.word_timestamps,
+        word_timestamps=request.word_timestamps or request.logprobs,  # both come out of the alignment
         prefix=None,
         suppress_blank=True,
         suppress_tokens=library.get_suppressed_tokens(tokenizer, [-1]),
@@ -79,7 +81,7 @@ def transcription_options(
         append_punctuations="\"'.。,，!！?？:：”)]}、",  # noqa: RUF001 - faster-whisper's default
         multilingual=False,
         max_new_tokens=None,
-        clip_timestamps="0",
+        clip_timestamps=f"0,{first_window},{first_window}" if first_window else "0",
     )
 
 

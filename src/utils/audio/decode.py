@@ -37,12 +37,22 @@ _SILENCE = 2 / INT16_SCALE
 _SILENCE_SECONDS = 30
 
 
-async def to_pcm(source: Path, target: Path, *, limits: Limits, audio_track: int | None = None) -> PcmFile:
+async def to_pcm(
+    source: Path,
+    target: Path,
+    *,
+    limits: Limits,
+    audio_track: int | None = None,
+    raw_rate: int | None = None,
+    head_seconds: float | None = None,
+) -> PcmFile:
     """Return the samples of `source`: in place when it is a plain 16-bit WAV, else decoded to `target` at 16 kHz.
 
-    A child ended from outside is started once more. Raises what `decode` raises.
+    With a `raw_rate` (Hz) the file is 16-bit little-endian mono samples without a header, whatever it looks like; an
+    odd last byte is no sample. Where it must be decoded, `head_seconds` are enough. A child ended from outside is
+    started once more. Raises what `decode` raises.
     """
-    pcm = None if audio_track else await asyncio.to_thread(wav.probe, source)
+    pcm = await asyncio.to_thread(_in_place, source, audio_track, raw_rate)
     if pcm and not pcm.frames:
         raise MediaError("empty")
     if pcm and pcm.duration > limits.max_seconds:
@@ -50,15 +60,28 @@ async def to_pcm(source: Path, target: Path, *, limits: Limits, audio_track: int
     if pcm and not (pcm.channels == _STEREO and await asyncio.to_thread(_is_silent, pcm)):
         return pcm
     with suppress(DecoderKilled):
-        return await decode(source, target, limits=limits, audio_track=audio_track)
-    return await decode(source, target, limits=limits, audio_track=audio_track)
+        return await decode(source, target, limits=limits, audio_track=audio_track, head_seconds=head_seconds)
+    return await decode(source, target, limits=limits, audio_track=audio_track, head_seconds=head_seconds)
+
+
+def _in_place(source: Path, audio_track: int | None, raw_rate: int | None) -> PcmFile | None:
+    if raw_rate:
+        return PcmFile(source, source.stat().st_size // SAMPLE_BYTES, raw_rate)
+    return None if audio_track else wav.probe(source)
 
 
 async def decode(
-    source: Path, target: Path, *, limits: Limits, sample_rate: int = 16_000, audio_track: int | None = None
+    source: Path,
+    target: Path,
+    *,
+    limits: Limits,
+    sample_rate: int = 16_000,
+    audio_track: int | None = None,
+    head_seconds: float | None = None,
 ) -> PcmFile:
     """Decode one audio track of `source` (the first, unless `audio_track` counts from 0) to mono PCM in `target`.
 
+    With `head_seconds` decoding stops after so many; what comes then is not looked at and may be of any length.
     The channels are mixed down; a stereo track whose channels cancel each other out gives its left one.
     On an error, and when cancelled, the child is gone and `target` is removed.
     Raises MediaError, DecoderKilled, and FfmpegMissing of utils.audio.ffmpeg.
@@ -66,7 +89,7 @@ async def decode(
     if reason := await asyncio.to_thread(_refusal, source):
         raise MediaError(reason)
     async with _created(target) as output:
-        job = _Job(source, target, output, audio_track or 0, sample_rate, limits)
+        job = _Job(source, target, output, audio_track or 0, sample_rate, limits, head_seconds)
         pcm, channels = await job.run()
         if channels == _STEREO and await asyncio.to_thread(_is_silent, pcm):
             pcm, _ = await job.run(left_only=True)
@@ -81,6 +104,7 @@ class _Job:
     track: int
     sample_rate: int
     limits: Limits
+    head_seconds: float | None
 
     async def run(self, *, left_only: bool = False) -> tuple[PcmFile, int]:
         """Decode once; return what is in `target` now and how many channels the track has."""
@@ -88,15 +112,20 @@ class _Job:
             os.ftruncate(self.output, 0)
             os.lseek(self.output, 0, os.SEEK_SET)
         cap = int(self.limits.max_seconds * self.sample_rate) * SAMPLE_BYTES
+        # A second more than allowed, so that what is too long can be told from what just fits.
+        enough = cap + self.sample_rate * SAMPLE_BYTES
+        if self.head_seconds is not None:
+            enough = min(enough, int(self.head_seconds * self.sample_rate) * SAMPLE_BYTES)
         log = FfmpegLog(self.track, self.limits)
-        status = await _run(self._command(cap, left_only=left_only), self.output, cap=cap, limits=self.limits, log=log)
+        command = self._command(enough, left_only=left_only)
+        status = await _run(command, self.output, cap=cap, limits=self.limits, log=log)
         size = os.fstat(self.output).st_size
         if size > cap:
             raise MediaError("too_long")
         check_end(status, size, log)
         return PcmFile(self.target, size // SAMPLE_BYTES, self.sample_rate), log.channels
 
-    def _command(self, cap: int, *, left_only: bool) -> list[str]:
+    def _command(self, enough: int, *, left_only: bool) -> list[str]:
         media = ffmpeg.input(
             f"file:{self.source.absolute()}",
             threads=1,
@@ -114,9 +143,8 @@ class _Job:
             ac=1,
             ar=self.sample_rate,
             threads=1,  # filters too: on a big machine a thread per core would not fit into memory_bytes
-            # A second more than allowed, so that what is too long can be told from what just fits. -fs and not -t:
-            # a jump in the timestamps is no audio, and -t would take it for some.
-            fs=cap + self.sample_rate * SAMPLE_BYTES,
+            # Not -t: a jump in the timestamps is no audio, and -t would take it for some.
+            fs=enough,
         )
         # At "info" ffmpeg prints rate and channels before it decodes.
         command: list[str] = output.global_args("-nostdin", *QUIET, "-v", "info").get_args()

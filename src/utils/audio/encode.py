@@ -19,24 +19,40 @@ from utils.audio.ffmpeg import QUIET, READ_BYTES, kill, start
 SAMPLE_BYTES = 2
 _QUEUE_CHUNKS = 8
 _MAX_STRETCH = 2.0  # beyond it atempo skips samples instead of blending them
+_WINDOWS_PER_SECOND = 24  # of atempo, which rounds their length in samples up to a power of 2
 _FLAC_TOTAL = slice(18, 26)  # STREAMINFO: rate 20 bits, channels 3, bits 5, total samples 36
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """One value of `response_format`; `muxer` and `options` are ffmpeg's, `muxer` "" means bare samples."""
+    """One value of `response_format`; `muxer` and `options` are ffmpeg's, `muxer` "" means bare samples.
+
+    `rates` are those in Hz that the codec can have, empty for any.
+    """
 
     name: str
     content_type: str
     extension: str
     muxer: str = ""
     options: Mapping[str, str | int] = field(default_factory=dict)
+    rates: tuple[int, ...] = ()
 
     def content_type_at(self, sample_rate: int) -> str:
         """Return the Content-Type, which for bare samples says how to play them."""
         return f"{self.content_type};rate={sample_rate};channels=1;bits=16" if self.name == "pcm" else self.content_type
 
+    def length(self, frames: int) -> int | None:
+        """Return the bytes that so many samples take, None for a codec, whose bytes depend on the sound."""
+        return None if self.muxer else frames * SAMPLE_BYTES + (wav.HEADER_BYTES if self.name == "wav" else 0)
 
+    def sample_rate_at(self, sample_rate: int) -> int:
+        """Return the rate in Hz of the encoded sound: the nearest one that the codec can have."""
+        return min(self.rates, key=lambda rate: abs(rate - sample_rate), default=sample_rate)
+
+
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_AAC_RATES = (7_350, *_MP3_RATES, 64_000, 88_200, 96_000)
+_OPUS_RATES = (48_000,)
 _Options = dict[str, str | int]
 # Constant bit rates: without a Xing header players compute the duration from the first frame. No bit reservoir:
 # frames that need no earlier ones can be cut and joined anywhere.
@@ -48,20 +64,20 @@ _MP3: _Options = {
     "id3v2_version": 0,
 }
 # Short pages (microseconds), because a page is sent only when it is full.
-_OPUS: _Options = {"acodec": "libopus", "audio_bitrate": "64k", "ar": 48_000, "page_duration": 60_000}
+_OPUS: _Options = {"acodec": "libopus", "audio_bitrate": "64k", "page_duration": 60_000}
 _AAC: _Options = {"acodec": "aac", "audio_bitrate": "96k"}
 _FLAC: _Options = {"acodec": "flac", "metadata_header_padding": 0}
 FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
     {
         found.name: found
         for found in (
-            AudioFormat("mp3", "audio/mpeg", "mp3", "mp3", _MP3),
-            AudioFormat("opus", "audio/ogg; codecs=opus", "opus", "ogg", _OPUS),
-            AudioFormat("aac", "audio/aac", "aac", "adts", _AAC),
+            AudioFormat("mp3", "audio/mpeg", "mp3", "mp3", _MP3, _MP3_RATES),
+            AudioFormat("opus", "audio/ogg; codecs=opus", "opus", "ogg", _OPUS, _OPUS_RATES),
+            AudioFormat("aac", "audio/aac", "aac", "adts", _AAC, _AAC_RATES),
             AudioFormat("flac", "audio/flac", "flac", "flac", _FLAC),
             AudioFormat("wav", "audio/wav", "wav"),
             AudioFormat("pcm", "audio/pcm", "pcm"),
-            AudioFormat("ogg", "audio/ogg", "ogg", "ogg", _OPUS),
+            AudioFormat("ogg", "audio/ogg", "ogg", "ogg", _OPUS, _OPUS_RATES),
         )
     }
 )
@@ -183,6 +199,9 @@ class _Child(Encoder):
 
     async def write(self, pcm: bytes) -> None:
         self._count(pcm)
+        await self._send(pcm)
+
+    async def _send(self, pcm: bytes) -> None:
         stdin = self._process.stdin
         if stdin is None or stdin.is_closing():
             raise EncoderError("the encoder has ended")
@@ -195,6 +214,11 @@ class _Child(Encoder):
     async def finish(self) -> None:
         self._check_total()
         self._finished = True
+        if self._tempo != 1.0 and self._frames:
+            # atempo keeps the last samples, or all of a short sound, until more come.
+            window = 1 << math.ceil(math.log2(self._rate / _WINDOWS_PER_SECOND))
+            with suppress(EncoderError):  # the reader learns of it
+                await self._send(bytes(SAMPLE_BYTES * math.ceil(window * max(self._tempo, 1.0))))
         if stdin := self._process.stdin:
             stdin.close()
             with suppress(BrokenPipeError, ConnectionResetError):  # the reader learns of it
@@ -211,13 +235,22 @@ class _Child(Encoder):
         output, errors = self._process.stdout, self._process.stderr
         assert output and errors  # noqa: PT018, S101 - both are pipes
         data = await self._head(output)
+        sent = 0
         while data:
-            await self._queue.put(data)
+            if not self._format.muxer and self._finished:
+                data = data[: max(self._expected() - sent, 0)]
+            sent += len(data)
+            if data:
+                await self._queue.put(data)
             data = await output.read(READ_BYTES)
         reason = (await errors.read()).decode(errors="replace").strip()
         status = await self._process.wait()
         ended_well = status == 0 and self._finished
         await self._queue.put(None if ended_well else EncoderError(f"ffmpeg ended with status {status}: {reason}"))
+
+    def _expected(self) -> int:
+        """Return the bytes of an answer of bare samples, without the silence that pushed out the last of them."""
+        return self._format.length(round(self._frames / self._tempo)) or 0
 
     async def _head(self, output: asyncio.StreamReader) -> bytes:
         """Return the first bytes of the answer, which ffmpeg cannot write itself into a pipe."""
@@ -248,6 +281,7 @@ def _command(audio_format: AudioFormat, sample_rate: int, tempo: float, out_fram
         "map_metadata": -1,
         "flush_packets": 1,
         "threads": 1,
+        "ar": audio_format.sample_rate_at(sample_rate),
         **audio_format.options,
     }
     output = ffmpeg.output(samples, "pipe:1", **options)

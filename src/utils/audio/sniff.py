@@ -47,6 +47,7 @@ _AT_START = (
     b"FLV\x01",
     b".snd",
 )
+_CONTAINERS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 _RIFF_KINDS = (b"WAVE", b"AVI ")
 _IFF_KINDS = (b"AIFF", b"AIFC")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")
@@ -65,6 +66,11 @@ def refusal(head: bytes) -> Literal["empty", "unsupported", "no_audio"] | None:
     if head.startswith(_NO_MEDIA) or _is_impossible_pcm(head):
         return "unsupported"
     return None if _known(head) or _MPEG_SYNC.search(head) else "unsupported"
+
+
+def is_container(head: bytes) -> bool:
+    """Return whether bytes that are said to be bare samples are a common container's; samples never look like one."""
+    return head.startswith(_CONTAINERS) or head[4:8] == b"ftyp"
 
 
 def _known(head: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from utils.text.markdown import strip_markdown
 
@@ -24,6 +25,8 @@ _EMOJI = (
 )
 _EMOJI_RUN = re.compile(rf" ?[{_EMOJI}][{_EMOJI}\u200d ]*")
 _CLOSING = frozenset(".,!?;:…)")
+_URL = re.compile(r"\bhttps?://\S+", re.IGNORECASE)
+_AFTER_URL = ".,!?;:'\")]}>…"
 _MOST_MARKS = 30
 """Of the Stream-Safe Text Format (UAX 15): normalising a longer run takes quadratic time."""
 
@@ -37,6 +40,26 @@ def for_speech(text: str) -> str:
     plain = strip_markdown(unicodedata.normalize("NFC", visible))
     lines = [" ".join(_EMOJI_RUN.sub(_gap, " ".join(line.split())).split()) for line in plain.splitlines()]
     return "\n".join(_single_blank_lines(lines))
+
+
+def as_written(text: str) -> str:
+    """Return `text` with its Markdown and emoji, in NFC, and only without what no voice could read."""
+    visible = "".join(_with_few_marks(_SILENT.sub("", text)))
+    return "\n".join(" ".join(line.split()) for line in unicodedata.normalize("NFC", visible).splitlines())
+
+
+def with_short_urls(text: str) -> str:
+    """Return `text` with the host alone for each web address: the rest of it is noise when it is read out."""
+    return _URL.sub(_host, text)
+
+
+def _host(url: re.Match[str]) -> str:
+    address = url[0].rstrip(_AFTER_URL)
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:  # brackets that hold no address
+        host = ""
+    return host.removeprefix("www.") + url[0][len(address) :]
 
 
 def has_speech(text: str) -> bool:

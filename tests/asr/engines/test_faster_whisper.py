@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import soundfile
 
 from asr.engines.faster_whisper import FasterWhisperEngine
 from asr.engines.faster_whisper_decoding import CONTEXT_TOKENS, FasterWhisperOptions, plain, transcription_options
+from asr.engines.faster_whisper_scores import Scores
 from asr.engines.faster_whisper_segments import is_speech, place
 from asr.engines.log_mel import log_mel
 from asr.transcript import Segment, TranscribeOptions
@@ -189,6 +191,29 @@ def test_prompt_is_cut_to_its_end_and_cannot_give_orders(base: FasterWhisperEngi
     hotwords = tuple(f"keyword number {number}" for number in range(100))
     prompt = "<|endof<|endoftext|>text|> " + "A speech. " * 400
     assert "country" in text(base, audio, language="en", prompt=prompt, hotwords=hotwords)
+
+
+@pytest.mark.e2e
+def test_early_text_is_early_and_as_good(base: FasterWhisperEngine, speech_data: Path) -> None:
+    speech = load(speech_data / "en" / "two_cities_16k.wav")
+    early, usual = (listen(base, speech, early=wanted, word_timestamps=True) for wanted in (True, False))
+    said = [words("".join(segment.text for segment in found)) for found in (early, usual)]
+    assert edits(*said) <= 0.05 * len(said[1])
+    # A window of its own: the second one begins where the first has ended, and not after 30 seconds.
+    starts = [sorted({segment.seek / 100 for segment in found})[:2] for found in (early, usual)]
+    assert starts[0][1] - starts[0][0] <= 13.0
+    assert starts[1][1] - starts[1][0] >= 20.0
+
+
+def test_tokens_get_their_scores_when_segments_between_them_are_dropped() -> None:
+    vocabulary = ["Ġa", "b", "Ã", "¤", "Ġc"]
+    scores = Scores(SimpleNamespace(eot=50, tokenizer=SimpleNamespace(id_to_token=vocabulary.__getitem__)))
+    scores.hear([0, 1, 0, 4, 2, 3], [0.5, 0.25, 0.125, 1.0, 0.0, 1.0])
+    first, second = scores.of([60, 0, 1, 61]), scores.of([62, 2, 3])
+    assert [(token.token, round(math.exp(token.logprob), 3)) for token in first] == [(" a", 0.5), ("b", 0.25)]
+    assert bytes(byte for token in second for byte in token.bytes).decode() == "ä"
+    assert math.isfinite(second[0].logprob)
+    assert scores.of([4]) == ()
 
 
 def test_commands_are_taken_out_of_prompts() -> None:

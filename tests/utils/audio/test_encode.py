@@ -160,6 +160,17 @@ async def test_any_rate_of_the_api(name: str, rate: int, tmp_path: Path) -> None
         assert peak_hz(pcm.read(), pcm.sample_rate) == pytest.approx(440, abs=3)
 
 
+@pytest.mark.parametrize("rate", [8000, 9000, 11_111, 24_000, 33_333, 48_000])
+async def test_the_rate_that_is_told_is_that_of_the_file(rate: int) -> None:
+    for name in ("mp3", "flac", "wav"):
+        data = await encode(name, tone(0.5, rate=rate), rate=rate, total_frames=round(rate / 2))
+        assert soundfile.info(io.BytesIO(data)).samplerate == FORMATS[name].sample_rate_at(rate), name
+    aac = await encode("aac", tone(0.5, rate=rate), rate=rate)
+    rates = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350]
+    assert rates[aac[2] >> 2 & 15] == FORMATS["aac"].sample_rate_at(rate)
+    assert FORMATS["opus"].sample_rate_at(rate) == 48_000
+
+
 @pytest.mark.parametrize("name", sorted(FORMATS))
 async def test_no_samples_at_all_come_to_an_end(name: str) -> None:
     encoder = await Encoder.open(FORMATS[name], sample_rate=RATE)
@@ -211,6 +222,27 @@ async def test_announced_length_is_kept_to_the_sample_at_any_tempo(tempo: float,
     assert len(pcm) == 2 * frames
     data = await encode("pcm", pcm, tempo=tempo, total_frames=frames)
     assert len(data) == 2 * round(frames / tempo)
+
+
+@pytest.mark.parametrize("tempo", [0.3, 1.7, 4.0])
+@pytest.mark.parametrize("seconds", [0.05, 0.3])
+@pytest.mark.parametrize("name", ["pcm", "wav", "mp3", "flac"])
+async def test_a_short_stretched_stream_is_heard_to_its_end(
+    name: str, seconds: float, tempo: float, tmp_path: Path
+) -> None:
+    data = await encode(name, tone(seconds, rate=8000), rate=8000, tempo=tempo)
+    expected = round(seconds * 8000) // tempo
+    if name == "pcm":
+        samples = np.frombuffer(data, "<i2") / INT16_SCALE
+    else:
+        pcm = await decoded(data, tmp_path)
+        samples, expected = pcm.read(), expected / 8000 * pcm.sample_rate
+    if name in {"pcm", "wav"}:
+        assert len(samples) == pytest.approx(expected, abs=2)
+    assert len(samples) >= expected - 2
+    loud = np.flatnonzero(np.abs(samples) > 0.1)
+    assert loud.size, "it is silent"
+    assert loud[-1] >= 0.5 * expected
 
 
 @pytest.mark.parametrize("tempo", [0, -1, float("nan"), float("inf")])

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils.text import normalize
 from utils.text.normalize import for_speech, has_speech
 
 
@@ -119,3 +120,21 @@ HOSTILE = [
 )
 def test_a_hostile_text_takes_linear_time(unit: str) -> None:
     assert len(for_speech(unit * (200_000 // len(unit)))) <= 300_000
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("See https://www.example.com/a/b?c=d#e, please.", "See example.com, please."),
+        ("(http://user:secret@Example.org:8080/x)", "(example.org)"),
+        ("HTTPS://EXAMPLE.COM", "example.com"),
+        ("http://[nothing", ""),
+        ("no https:// here, nor shttp://x", "no https:// here, nor shttp://x"),
+    ],
+)
+def test_web_addresses_are_their_hosts(text: str, short: str) -> None:
+    assert normalize.with_short_urls(text) == short
+
+
+def test_as_written_keeps_what_can_be_read() -> None:
+    assert normalize.as_written("**Hello**\u200b \x00 _w\u0065\u0301_  😀\nnext") == "**Hello** _w\u00e9_ 😀\nnext"

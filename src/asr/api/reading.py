@@ -1,0 +1,62 @@
+"""From a request to what it asks for: the recording, the model and validated fields; it is not decoded here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from asr.api.bodies import raw_pcm_rate, read_body, the_file
+from asr.api.schemas import TranscriptionRequest
+from asr.api.speakers import check_references
+from asr.result import TranscriptResult
+from asr.service import AsrService, Transcript
+from asr.transcript import Task
+from core import errors
+from core.model_entry import ModelRef
+from utils.forms import Form, UploadedFile
+
+TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A transcription request that was found valid, its recording in the request's folder, not decoded yet.
+
+    `raw_rate` is the rate (Hz) of a recording that is bare 16-bit mono samples, None for one in a container.
+    `form` holds all fields, also those of other routes.
+    """
+
+    wanted: TranscriptionRequest
+    upload: UploadedFile
+    model: ModelRef
+    task: Task
+    raw_rate: int | None
+    form: Form
+
+    def result(self, transcript: Transcript) -> TranscriptResult:
+        """Return what there is of a transcript, for the formats."""
+        wanted = self.wanted
+        return transcript.result(self.task, words=wanted.shows_words, logprobs=wanted.logprobs, layout=wanted.layout)
+
+
+async def read_transcription(service: AsrService, request: Request, folder: Path, **defaults: Any) -> Asked:
+    """Read a request's body, files into `folder`, and check every field; `defaults` are fields it may leave out.
+
+    Raises what reading a body raises, InvalidRequest, UnsupportedFormat, MissingParameter, InvalidAudio (an empty
+    file, a speaker's reference that is none), ModelNotFound.
+    """
+    form = await read_body(request, folder, max_mb=service.settings.max_upload_mb, parsers=service.parsers)
+    wanted = TranscriptionRequest.from_form(form, **defaults)
+    if wanted.translate and wanted.response_format not in TRANSLATION_FORMATS:
+        raise errors.UnsupportedFormat(
+            f"translations come as one of: {', '.join(TRANSLATION_FORMATS)}", param="response_format"
+        )
+    upload = await the_file(form)
+    await check_references(service, wanted.known_speaker_references, folder)
+    model = service.host.resolve(wanted.model)
+    task: Task = "translate" if wanted.translate else wanted.task
+    rate = await raw_pcm_rate(form, upload)
+    return Asked(wanted=wanted, upload=upload, model=model, task=task, raw_rate=rate, form=form)
