@@ -1,0 +1,1 @@
+"""Long transcriptions that survive the end of any process: accepted once, done piece by piece, kept for a while."""

@@ -1,0 +1,138 @@
+"""One job from its upload to its last chunk; what is done is kept at once, so that it can be taken up anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.jobs.files import UPLOAD, JobFiles
+from asr.jobs.job import Chunk, Job
+from asr.jobs.store import JobStore
+from asr.pieces import CHUNK_SECONDS
+from asr.transcript import LanguageGuess, TranscribeOptions, shifted
+from core.database import fsync
+from core.errors import UnprocessableAudio
+from core.model_entry import ModelRef
+from utils.audio.pcm import PcmFile
+
+if TYPE_CHECKING:
+    from asr.service import AsrService
+
+log = logging.getLogger(__name__)
+_SAMPLE_BYTES = 2
+MAX_STARTS = 25
+"""A chunk that was begun so often ends its job: perhaps it is what ends the service each time."""
+PAUSE = 0.06
+"""Seconds between two chunks in which a model that waits for room finds this one idle (core.pool looks every 50 ms)."""
+
+
+class JobWork:
+    """Does jobs with the workers of a service."""
+
+    def __init__(self, service: AsrService, store: JobStore, files: JobFiles) -> None:
+        self._service = service
+        self._store = store
+        self._files = files
+
+    async def run(self, job_id: str) -> None:
+        """Do what is left of a job; return when it is completed, or was cancelled.
+
+        Raises what the service raises. UnprocessableAudio is for a chunk that ended the engine's process twice, or that
+        was begun again and again and never finished.
+        """
+        if not await self._store.run(self._store.begin, job_id):
+            return
+        job = await self._store.run(self._store.get, job_id)
+        model = self._service.host.resolve(job.model)
+        pcm = await self._files.run(self._moved, job) or await self._decode(job)
+        start, number = job.frames_done, job.chunks_done
+        while start < pcm.frames:
+            chunk = await self._store.run(self._store.begun_chunk, job_id, number)
+            if chunk is None:
+                chunk = Chunk(number=number, start=start, stop=await self._cut(model, pcm, start))
+            elif chunk.starts >= MAX_STARTS:
+                raise UnprocessableAudio(f"a part of this audio was begun {MAX_STARTS} times and never finished")
+            if not await self._store.run(self._store.begin_chunk, job_id, chunk):
+                return
+            if not await self._transcribe(job, model, pcm, chunk):
+                return
+            start, number = chunk.stop, number + 1
+            job = await self._store.run(self._store.get, job_id)
+            await asyncio.sleep(PAUSE)
+
+    def _moved(self, job: Job) -> PcmFile | None:
+        """Return a job's audio where it lies now, if it does: the whole folder may have been moved since."""
+        if job.pcm is None:
+            return None
+        pcm = replace(job.pcm, path=self._files.folder(job.id) / job.pcm.path.name)
+        return pcm if _is_whole(pcm) else None
+
+    async def _decode(self, job: Job) -> PcmFile:
+        folder, asked = self._files.folder(job.id), job.request
+        # An ffmpeg that outlived the process that started it may still write into what lies there.
+        await self._files.run(_remove_pcm, folder)
+        pcm = await self._service.decode(
+            folder / UPLOAD, folder, audio_track=asked.audio_track, raw_rate=asked.raw_rate
+        )
+        await self._files.run(_keep, pcm.path)
+        await self._store.run(self._store.decoded, job.id, pcm)
+        return pcm
+
+    async def _cut(self, model: ModelRef, pcm: PcmFile, start: int) -> int:
+        """Return the frame at which the chunk that begins at `start` ends."""
+        rest = _part(pcm, start, pcm.frames)
+        if rest.duration <= CHUNK_SECONDS:
+            return pcm.frames
+        params = {"pcm": {**asdict(rest), "path": str(rest.path)}}
+        timeout = self._service.settings.timeout
+        async with self._service.host.call(model, "cut", params, timeout=timeout, short=True, wait=True) as call:
+            seconds = [float(event.data["seconds"]) async for event in call if event.name == "cut"]
+        return min(start + max(round(seconds[0] * pcm.sample_rate), 1), pcm.frames)
+
+    async def _transcribe(self, job: Job, model: ModelRef, pcm: PcmFile, chunk: Chunk) -> bool:
+        """Transcribe a chunk and keep the text; False when the job was ended meanwhile."""
+        audio, offset = _part(pcm, chunk.start, chunk.stop), chunk.start / pcm.sample_rate
+        work = self._service.transcribe(
+            audio,
+            _options(job),
+            model=model,
+            # Its name in the count of what ends workers.
+            sha256=f"{job.id}/{chunk.number}",
+            wait=True,
+        )
+        async with work as transcript:
+            await transcript.finish()
+        segments = [shifted(segment, segment.id, offset) for segment in transcript.segments]
+        guess = LanguageGuess(transcript.language, transcript.language_probability)
+        last = chunk.stop == pcm.frames
+        return await self._store.run(self._store.finish_chunk, job.id, chunk.number, segments, guess, last=last)
+
+
+def _options(job: Job) -> TranscribeOptions:
+    """Return the options for the next chunk: the language that was heard first is the language of all that follows."""
+    options = job.request.options
+    return replace(options, language=job.language) if job.language and options.language is None else options
+
+
+def _part(pcm: PcmFile, start: int, stop: int) -> PcmFile:
+    return replace(pcm, offset=pcm.offset + start * pcm.channels * _SAMPLE_BYTES, frames=stop - start)
+
+
+def _is_whole(pcm: PcmFile) -> bool:
+    end = pcm.offset + pcm.frames * pcm.channels * _SAMPLE_BYTES
+    return pcm.path.is_file() and pcm.path.stat().st_size >= end
+
+
+def _keep(path: Path) -> None:
+    """Wait until a file is on the disk, and its name."""
+    fsync(path)
+    fsync(path.parent)
+
+
+def _remove_pcm(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != UPLOAD:
+            path.unlink()

@@ -1,0 +1,82 @@
+"""The jobs inside a service: what they wait for, and what they wait for not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import wave
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from asr.jobs.files import JobFiles
+from asr.jobs.job import JobRequest, NewJob
+from asr.jobs.service import JobService
+from asr.jobs.store import JobStore
+from asr.jobs.work import JobWork
+from asr.settings import AsrSettings
+from asr.transcript import TranscribeOptions
+from core.errors import NotFound
+from core.settings import Places
+from utils.uploads import UploadedFile
+
+ID = "job_" + "0" * 32
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[JobService]:
+    places = Places.model_construct(cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None)
+    made = JobService(AsrSettings(engine="fake", model="fake", preload=False, places=places))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[None]:
+    """The loop has one thread, and that waits."""
+    go_on = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    stuck = loop.run_in_executor(None, go_on.wait, 30)
+    yield
+    go_on.set()
+    await stuck
+
+
+async def test_jobs_do_not_wait_for_the_threads_of_the_uploads(service: JobService, busy: None, tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(b"sound")
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=5, sha256="0" * 64)
+    new = NewJob(id=ID, owner="", model="fake", request=JobRequest(options=TranscribeOptions()), fingerprint="f")
+    async with asyncio.timeout(10):
+        assert (await service.jobs.submit(new, upload)).status == "queued"
+        assert [job.id for job in await service.jobs.page("", limit=9, after=None, status=None)] == [ID]
+        assert (await service.jobs.result(ID, owner=""))[1] == []
+        with pytest.raises(NotFound):
+            await service.jobs.result(ID, owner="another")
+        assert (await service.jobs.cancel(ID, owner="")).status == "cancelled"
+    assert not (tmp_path / "state" / "jobs" / ID).exists()
+
+
+async def test_decoded_audio_and_its_name_are_on_the_disk_before_the_job_counts_on_them(
+    service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, files = JobStore(tmp_path / "jobs.db"), JobFiles(tmp_path / "jobs")
+    with wave.open(str(tmp_path / "upload"), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(1)  # not used as it lies there
+        out.setframerate(16_000)
+        out.writeframes(bytes(range(256)) * 50)
+    files.keep(ID, tmp_path / "upload")
+    request = JobRequest(options=TranscribeOptions())
+    job, _ = store.add(NewJob(id=ID, owner="", model="fake", request=request, fingerprint="f"), max_open=9)
+    synced: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, store.get(ID).pcm is None))
+    )
+    pcm = await JobWork(service, store, files)._decode(job)
+    store.close()
+    assert synced == [(pcm.path.stat().st_ino, True), (files.folder(ID).stat().st_ino, True)]
