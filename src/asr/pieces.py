@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,10 @@ PIECE_SECONDS = 420.0
 """Longest piece of a longer file."""
 SEARCH_SECONDS = 30.0
 """The cut is looked for in this much audio at the end of a full piece."""
+CHUNK_SECONDS = 60.0
+"""Longest chunk of a job, whose text is kept as soon as it is there: this much is done again after a crash."""
+CHUNK_SEARCH_SECONDS = 15.0
+"""A chunk is cut in this much audio at its end."""
 _BLOCK_SECONDS = 20.0
 
 
@@ -41,21 +46,42 @@ def pieces(
     a full piece and returns the second, counted from there, at which to cut.
     """
     longest = max_seconds if pcm.duration <= max_seconds else min(max_seconds, PIECE_SECONDS)
+    cut = partial(
+        end_of_piece, sample_rate=sample_rate, find_silence=find_silence, seconds=longest, search_seconds=search_seconds
+    )
     start = 0
     while start < pcm.frames:
-        limit = start + round(longest * pcm.sample_rate)
-        first = max(limit - round(search_seconds * pcm.sample_rate), start + 1)
-        if limit >= pcm.frames:
-            stop = pcm.frames
-        else:
-            seconds = find_silence(_read(pcm, first, limit, sample_rate))
-            stop = min(max(first + round(seconds * pcm.sample_rate), first), limit)
-        yield Piece(start / pcm.sample_rate, _read(pcm, start, stop, sample_rate))
+        stop = cut(pcm, start)
+        yield Piece(start / pcm.sample_rate, read_audio(pcm, start, stop, sample_rate))
         start = stop
 
 
-def _read(pcm: PcmFile, start: int, stop: int, sample_rate: int) -> Audio:
-    """Read and resample block by block: the source may be ten times as large as what comes out."""
+def end_of_piece(
+    pcm: PcmFile,
+    start: int,
+    *,
+    sample_rate: int,
+    find_silence: Callable[[Audio], float],
+    seconds: float,
+    search_seconds: float,
+) -> int:
+    """Return the frame at which the piece of at most `seconds` ends that begins at frame `start`.
+
+    Reads no more than the last `search_seconds` of it, which `find_silence` gets at `sample_rate` Hz.
+    """
+    limit = start + round(seconds * pcm.sample_rate)
+    if limit >= pcm.frames:
+        return pcm.frames
+    first = max(limit - round(search_seconds * pcm.sample_rate), start + 1)
+    found = find_silence(read_audio(pcm, first, limit, sample_rate))
+    return min(max(first + round(found * pcm.sample_rate), first), limit)
+
+
+def read_audio(pcm: PcmFile, start: int, stop: int, sample_rate: int) -> Audio:
+    """Return frames [start, stop) of a file as mono audio at `sample_rate` Hz.
+
+    Block by block: the source may be ten times as large as what comes out.
+    """
     resampler = Resampler(pcm.sample_rate, sample_rate)
     step = round(_BLOCK_SECONDS * pcm.sample_rate)
     parts: list[Samples] = [np.zeros(0, dtype=np.float32)]

@@ -6,31 +6,36 @@ import asyncio
 import logging
 import os
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from asr import engine_factory
+from asr.capabilities import capabilities
+from asr.poison import Poison
 from asr.result import TranscriptResult
 from asr.settings import AsrSettings
-from asr.transcript import Segment, Task, TranscribeOptions
+from asr.sharing import Shared
+from asr.transcript import LanguageGuess, Segment, Task, TranscribeOptions
+from asr.windows import WindowOptions
 from core import errors
 from core.model_entry import ModelRef
-from core.process import Call, WorkerSpec
+from core.process import WorkerSpec
 from core.service import Service
 from core.spool import storage_error
+from core.worker import Event
 from utils.audio.decode import DecoderKilled, Limits, MediaError, to_pcm
 from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
 TASK: Final = "automatic-speech-recognition"
-POISON_WINDOW = 3600.0
-POISON_DEATHS = 2
+SHORT_SLOTS = 2
+"""Languages are detected in so many calls at once, beside the transcriptions."""
+PARSERS = 2
 _SEGMENT = TypeAdapter(Segment)
 _MEDIA_ERRORS: dict[str, type[errors.VoiceStackError]] = {
     "unsupported": errors.UnsupportedFormat,
@@ -46,7 +51,7 @@ class Transcript:
     `language`, `language_probability` and `duration` are known from the first segment on; `seconds_done` grows.
     """
 
-    call: Call
+    events: AsyncIterable[Event]
     duration: float
     language: str | None = None
     language_probability: float = 0.0
@@ -55,7 +60,7 @@ class Transcript:
 
     async def __aiter__(self) -> AsyncGenerator[Segment, None]:
         """Yield segments as they are decoded; raise what the engine raised."""
-        async for event in self.call:
+        async for event in self.events:
             if event.name == "segment":
                 segment = _SEGMENT.validate_python(event.data)
                 self.segments.append(segment)
@@ -100,16 +105,37 @@ class AsrService(Service):
         self.limits = Limits(max_seconds=settings.max_audio_seconds, timeout=settings.decode_timeout)
         # Each decoder may take a gigabyte and a core.
         self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
-        self._poison: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=POISON_DEATHS))
+        self.parsers = asyncio.Semaphore(PARSERS)
+        """Large JSON bodies that are parsed at the same time, each of which takes three times its size."""
+        self._poison = Poison()
+        self._shared: Shared[Event] = Shared()
 
-    async def decode(self, upload: Path, folder: Path, *, audio_track: int | None = None) -> PcmFile:
+    async def decode(
+        self,
+        upload: Path,
+        folder: Path,
+        *,
+        audio_track: int | None = None,
+        raw_rate: int | None = None,
+        head_seconds: float | None = None,
+    ) -> PcmFile:
         """Return an upload as PCM: in place when it is a plain PCM WAV, else decoded into `folder`.
 
+        With a `raw_rate` (Hz) the upload is 16-bit little-endian mono samples without a header, and used in place.
+        What must be decoded is decoded up to `head_seconds`, where the caller needs no more.
         Raises InvalidAudio, UnsupportedFormat, AudioTooLong, InsufficientStorage or DecoderFailed.
         """
         try:
             async with self._decoders:
-                return await to_pcm(upload, folder / "audio.s16", limits=self.limits, audio_track=audio_track)
+                target = folder / f"track-{audio_track or 0}.s16"
+                return await to_pcm(
+                    upload,
+                    target,
+                    limits=self.limits,
+                    audio_track=audio_track,
+                    raw_rate=raw_rate,
+                    head_seconds=head_seconds,
+                )
         except MediaError as error:
             raise _MEDIA_ERRORS.get(error.reason, errors.InvalidAudio)(str(error), param="file") from error
         except DecoderKilled as error:
@@ -119,31 +145,81 @@ class AsrService(Service):
 
     @asynccontextmanager
     async def transcribe(
-        self, audio: PcmFile, options: TranscribeOptions, *, model: ModelRef, sha256: str = ""
+        self, audio: PcmFile, options: TranscribeOptions, *, model: ModelRef, sha256: str = "", wait: bool = False
     ) -> AsyncIterator[Transcript]:
-        """Start a transcription; leaving the context ends it.
+        """Start a transcription, or join an identical one that is in progress; the last to leave the context ends it.
 
-        `sha256` of the upload lets one that killed the engine twice be refused. Raises UnprocessableAudio for that,
-        and everything ModelHost.call raises.
+        `sha256` of the upload tells which are identical, and lets one that killed the engine twice be refused; without
+        it the transcription is shared with nobody. Raises UnprocessableAudio, and everything ModelHost.call raises,
+        which also has `wait`.
         """
         self.check(options, model=model, sha256=sha256)
-        params = {"pcm": {**asdict(audio), "path": str(audio.path)}, "options": asdict(options)}
-        async with self.host.call(model, "transcribe", params, timeout=self.settings.timeout) as call:
-            try:
-                yield Transcript(call=call, duration=audio.duration)
-            except errors.EngineCrashed:
-                # Only a crash while this audio was worked on counts, and only where no neighbour may be the cause.
-                if sha256 and self.settings.workers == 1:
-                    self._poison[sha256].append(time.monotonic())
-                raise
+        # The file's name tells the tracks of one upload apart.
+        alike = replace(options, early=False)
+        key = (sha256, replace(audio, path=Path(audio.path.name)), alike, model.id, wait) if sha256 else None
+        async with self._shared.join(key, lambda: self._work(audio, options, model, sha256, wait)) as events:
+            yield Transcript(events=events, duration=audio.duration)
+
+    @asynccontextmanager
+    async def _work(
+        self, audio: PcmFile, options: TranscribeOptions, model: ModelRef, sha256: str, wait: bool
+    ) -> AsyncIterator[AsyncIterable[Event]]:
+        async with self._held(audio) as held:
+            params = {"pcm": _pcm_params(held), "options": asdict(options)}
+            timeout = self.settings.timeout
+            async with self.host.call(model, "transcribe", params, timeout=timeout, wait=wait) as call:
+                started = time.monotonic()
+                with self._poison.watch(sha256):
+                    yield call
+                if call.done.is_set():
+                    self.metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
+
+    @asynccontextmanager
+    async def _held(self, audio: PcmFile) -> AsyncIterator[PcmFile]:
+        """Keep the samples until the work is done: whose upload they are may leave before those who share it."""
+        if not audio.path.is_relative_to(self.spool.path):
+            yield audio  # the caller's own file, which stays
+            return
+        async with self.spool.folder() as folder:
+            held = folder / audio.path.name
+            with suppress(OSError):  # a file system without links: only the first reader can rely on the file
+                held.hardlink_to(audio.path)
+                audio = replace(audio, path=held)
+            yield audio
+
+    async def detect_language(
+        self, audio: PcmFile, where: WindowOptions, *, model: ModelRef, sha256: str = ""
+    ) -> LanguageGuess:
+        """Tell the language by a few windows of speech, without waiting for transcriptions that run or queue.
+
+        Raises NotSupported for a model that cannot, UnprocessableAudio, and what ModelHost.call raises but QueueFull.
+        """
+        self._poison.check(sha256)
+        params = {"pcm": _pcm_params(audio), "windows": asdict(where)}
+        guess = LanguageGuess(None)
+        async with self.host.call(
+            model, "detect_language", params, timeout=self.settings.timeout, short=True, wait=True
+        ) as call:
+            with self._poison.watch(sha256):
+                async for event in call:
+                    guess = LanguageGuess(**event.data)
+        return guess
+
+    async def close(self) -> None:
+        """End the transcriptions, the workers and the rest."""
+        await self._shared.close()
+        await super().close()
 
     def check(self, options: TranscribeOptions, *, model: ModelRef, sha256: str = "") -> None:
         """Raise what can be known before the work begins: UnsupportedTask, UnprocessableAudio."""
         if options.task == "translate" and not model.translates:
             raise errors.UnsupportedTask(f"the model {model.id} cannot translate; use a multilingual Whisper model")
-        deaths = self._poison.get(sha256, deque())
-        if sha256 and len(deaths) >= POISON_DEATHS and time.monotonic() - deaths[0] < POISON_WINDOW:
-            raise errors.UnprocessableAudio("this audio ended the engine's process twice within the last hour")
+        self._poison.check(sha256)
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what this service can do with what is installed."""
+        common, own = super().capabilities(), capabilities(self)
+        return {**common, **own, "limits": {**common["limits"], **own["limits"]}}
 
     def spec(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs."""
@@ -164,9 +240,14 @@ class AsrService(Service):
                 "engine_options": settings.engine_options,
             },
             slots=settings.workers,
+            short_slots=SHORT_SLOTS,
             max_waiting=settings.max_waiting,
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
             tmp=self.spool.path,
         )
+
+
+def _pcm_params(audio: PcmFile) -> dict[str, Any]:
+    return {**asdict(audio), "path": str(audio.path)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
-from core.settings import DeviceChoice, ServiceSettings
+from core.settings import CommaList, DeviceChoice, ServiceSettings, split_commas
 
 
 class AsrSettings(ServiceSettings):
@@ -66,6 +66,12 @@ class AsrSettings(ServiceSettings):
     language: str | None = Field(
         default=None, validation_alias="ASR_LANGUAGE", description="Language of all audio; empty detects it."
     )
+    empty_subtitle: Literal["empty", "blank"] = Field(
+        default="empty",
+        validation_alias="EMPTY_SUBTITLE",
+        description="What /asr answers as srt where nobody speaks: empty, so that Bazarr asks again one day, or blank, "
+        "a line break, which it keeps as an empty subtitle.",
+    )
     max_audio_seconds: float = Field(
         default=14400.0, gt=0, validation_alias="MAX_AUDIO_SECONDS", description="Longest audio accepted."
     )
@@ -78,3 +84,23 @@ class AsrSettings(ServiceSettings):
     preload: bool = Field(
         default=True, validation_alias="ASR_PRELOAD", description="Whether the default model is loaded at start."
     )
+    job_ttl_seconds: float = Field(
+        default=86400.0,
+        gt=0,
+        validation_alias="JOB_TTL_SECONDS",
+        description="Seconds a finished job and its result are kept.",
+    )
+    job_max_open: PositiveInt = Field(
+        default=1000, validation_alias="JOB_MAX_OPEN", description="Unfinished jobs accepted before 429 queue_full."
+    )
+    job_callback_hosts: CommaList = Field(
+        default=(),
+        validation_alias="JOB_CALLBACK_HOSTS",
+        description="Hosts a job's callback_url may name, comma-separated; empty refuses callbacks. "
+        "A private address must be listed itself.",
+    )
+
+    @field_validator("job_callback_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return split_commas(value.lower() if isinstance(value, str) else value)

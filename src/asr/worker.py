@@ -13,33 +13,36 @@ from pydantic import BaseModel, ConfigDict
 
 from asr.engine import AsrEngine
 from asr.engine_factory import registry
-from asr.pieces import Piece, pieces
-from asr.transcript import LanguageGuess, Segment, TranscribeOptions
+from asr.pieces import CHUNK_SEARCH_SECONDS, CHUNK_SECONDS, Piece, end_of_piece, pieces
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, shifted
+from asr.windows import WindowOptions, vote, windows
 from core.engine_loading import EngineConfig, load_engine
-from core.errors import InternalError
+from core.errors import InternalError, UnsupportedParameter
 from core.worker import Event, WorkerHandler
 from utils import memory
 from utils.audio import vad
+from utils.audio.amplify import amplified
 from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
 _TRIM_SECONDS = 60.0
-_FRAMES_PER_SECOND = 100
 
 
 class _Params(BaseModel):
-    """What a call is given: the decoded audio and, to transcribe, how."""
+    """What a call is given: the decoded audio and how to transcribe it, or where to listen for its language."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     pcm: PcmFile
     options: TranscribeOptions = TranscribeOptions()
+    windows: WindowOptions = WindowOptions()
 
 
 class AsrWorker(WorkerHandler):
     """Owns one engine.
 
     `transcribe` yields `info` {language, language_probability, duration} once, `segment` (Segment) in order with
-    ids from 0, and `progress` {seconds}. `detect_language` yields one `language` (LanguageGuess).
+    ids from 0, and `progress` {seconds}. `detect_language` yields one `language` (LanguageGuess), `cut` one `cut`
+    {seconds}: where the first chunk of the audio ends.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -59,11 +62,15 @@ class AsrWorker(WorkerHandler):
         }
 
     def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
-        """Do `transcribe` or `detect_language` with params {pcm, options} (plain JSON); `body` is not used."""
+        """Do `transcribe` with params {pcm, options}, `detect_language` with {pcm, windows} or `cut` with {pcm}.
+
+        `body` is not used.
+        """
         del body
         methods: dict[str, Callable[[AsrEngine, _Params], Iterator[Event]]] = {
             "transcribe": _transcribe,
             "detect_language": _detect_language,
+            "cut": _cut,
         }
         if method not in methods or self._engine is None:
             raise InternalError(f"the ASR worker cannot {method}")
@@ -81,17 +88,19 @@ def _pieces(engine: AsrEngine, pcm: PcmFile) -> Iterator[Piece]:
 
 def _transcribe(engine: AsrEngine, params: _Params) -> Iterator[Event]:
     pcm, options = params.pcm, params.options
+    if options.logprobs and not engine.gives_logprobs:
+        raise UnsupportedParameter("this model has no log-probabilities of its tokens", param="include")
     info: Event | None = None
     count = 0
     for piece in _pieces(engine, pcm):
-        found = engine.transcribe(piece.audio, options)
+        found = engine.transcribe(amplified(piece.audio) if options.amplify else piece.audio, options)
         if info is None and found.language is not None:
             info = _info(LanguageGuess(found.language, found.language_probability), pcm)
             yield info
-            options = replace(options, language=found.language)
+            options = replace(options, language=found.language, early=False)
         with _closing(found.segments) as segments:
             for segment in segments:
-                yield Event("segment", _shifted(segment, count, piece.offset))
+                yield Event("segment", shifted(segment, count, piece.offset))
                 count += 1
                 if piece.audio.duration < pcm.duration:
                     yield _progress(piece.offset + segment.end)
@@ -104,12 +113,20 @@ def _transcribe(engine: AsrEngine, params: _Params) -> Iterator[Event]:
 
 
 def _detect_language(engine: AsrEngine, params: _Params) -> Iterator[Event]:
-    for piece in _pieces(engine, params.pcm):
-        guess = engine.detect_language(piece.audio)
-        if guess.language is not None:
-            yield Event("language", guess)
-            return
-    yield Event("language", LanguageGuess(None))
+    heard = windows(params.pcm, params.windows, sample_rate=engine.sample_rate)
+    yield Event("language", vote(map(engine.detect_language, heard), params.windows.count))
+
+
+def _cut(engine: AsrEngine, params: _Params) -> Iterator[Event]:
+    end = end_of_piece(
+        params.pcm,
+        0,
+        sample_rate=engine.sample_rate,
+        find_silence=vad.find_silence,
+        seconds=CHUNK_SECONDS,
+        search_seconds=CHUNK_SEARCH_SECONDS,
+    )
+    yield Event("cut", {"seconds": end / params.pcm.sample_rate})
 
 
 @contextmanager
@@ -130,15 +147,3 @@ def _info(guess: LanguageGuess, pcm: PcmFile) -> Event:
 
 def _progress(seconds: float) -> Event:
     return Event("progress", {"seconds": seconds})
-
-
-def _shifted(segment: Segment, number: int, offset: float) -> Segment:
-    words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in segment.words)
-    return replace(
-        segment,
-        id=number,
-        seek=segment.seek + round(offset * _FRAMES_PER_SECOND),
-        start=segment.start + offset,
-        end=segment.end + offset,
-        words=words,
-    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.pieces import Piece, pieces
-from utils.audio.pcm import Audio, PcmFile
+from asr.pieces import Piece, end_of_piece, pieces
+from utils.audio.pcm import Audio, PcmFile, Samples
 
 RATE = 1000
 
@@ -101,3 +102,25 @@ def test_resampling_keeps_the_length(tmp_path: Path) -> None:
     assert sum(len(piece.audio.samples) for piece in found) == pytest.approx(50 * 16_000, abs=len(found))
     for piece, following in pairwise(found):
         assert following.offset - piece.offset == pytest.approx(piece.audio.duration, abs=1e-3)
+
+
+def test_the_end_of_a_piece_is_found_without_reading_the_rest_of_it(tmp_path: Path) -> None:
+    read: list[tuple[int, int]] = []
+
+    class Watched(PcmFile):
+        def read(self, start: int = 0, stop: int | None = None) -> Samples:
+            read.append((start, stop or self.frames))
+            return super().read(start, stop)
+
+    whole = pcm_file(tmp_path, 100_000)
+    pcm = Watched(whole.path, whole.frames, whole.sample_rate)
+    how: dict[str, Any] = {
+        "find_silence": lambda _: 1.5,
+        "seconds": 60.0,
+        "search_seconds": 15.0,
+    }
+    assert end_of_piece(pcm, 7_000, sample_rate=RATE, **how) == 53_500
+    assert (read[0][0], read[-1][1]) == (52_000, 67_000)
+    read.clear()
+    assert end_of_piece(pcm, 60_000, sample_rate=RATE, **how) == 100_000
+    assert read == []

@@ -12,9 +12,10 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
+from asr.engines.fake import FakeAsrEngine
 from asr.transcript import TranscribeOptions, VadOptions
 from asr.worker import AsrWorker
-from core.errors import ConfigurationError, InsufficientMemory, InternalError
+from core.errors import ConfigurationError, InsufficientMemory, InternalError, UnsupportedParameter
 from core.worker import Event
 
 CONFIG: dict[str, Any] = {
@@ -151,6 +152,16 @@ def test_language_is_looked_for_until_somebody_speaks(worker: AsrWorker, tmp_pat
     assert (event.data.language, event.data.probability) == (None, 0.0)
 
 
+@pytest.mark.parametrize(("seconds", "shortest", "longest"), [(100, 45, 60), (40, 40, 40)])
+def test_a_cut_says_where_the_first_chunk_ends(
+    worker: AsrWorker, tmp_path: Path, seconds: float, shortest: float, longest: float
+) -> None:
+    pcm = recording(tmp_path, ("noise", seconds), rate=8000)
+    (event,) = worker.call("cut", {"pcm": pcm}, b"")
+    assert event.name == "cut"
+    assert shortest <= event.data["seconds"] <= longest
+
+
 def test_closing_the_events_closes_the_engines_segments(worker: AsrWorker, tmp_path: Path) -> None:
     events = transcribe(worker, recording(tmp_path, ("noise", 30)))
     assert next(events).name == "info"
@@ -194,3 +205,22 @@ def test_a_method_there_is_not(worker: AsrWorker) -> None:
 def test_a_wrong_configuration_is_explained(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         AsrWorker({**CONFIG, **change}).load()
+
+
+def test_an_engine_without_logprobs_refuses_them(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pcm = recording(tmp_path, ("noise", 1.0))
+    assert any(event.data.logprobs for event in transcribe(worker, pcm, logprobs=True) if event.name == "segment")
+    monkeypatch.setattr(FakeAsrEngine, "gives_logprobs", False)
+    with pytest.raises(UnsupportedParameter) as caught:
+        list(transcribe(worker, pcm, logprobs=True))
+    assert caught.value.param == "include"
+
+
+def test_quiet_audio_is_amplified_when_asked_for(worker: AsrWorker, tmp_path: Path) -> None:
+    pcm = recording(tmp_path, ("noise", 1.0))
+    samples = np.fromfile(pcm["path"], dtype="<i2") // 300
+    samples.tofile(pcm["path"])
+    assert not [event for event in transcribe(worker, pcm) if event.name == "segment"]
+    assert [event for event in transcribe(worker, pcm, amplify=True) if event.name == "segment"]

@@ -1,0 +1,34 @@
+"""Audio that kills: refused after two deaths, and nobody is blamed for what may be a neighbour's fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from asr.poison import Poison
+from core.errors import CrashedByRequest, EngineCrashed, InvalidAudio, UnprocessableAudio, VoiceStackError
+
+
+def die(poison: Poison, sha256: str, error: type[VoiceStackError] = CrashedByRequest) -> None:
+    with pytest.raises(error), poison.watch(sha256):
+        raise error("gone")
+
+
+def test_the_second_death_is_the_last() -> None:
+    poison = Poison()
+    die(poison, "a")
+    poison.check("a")
+    die(poison, "a", InvalidAudio)
+    poison.check("a")
+    with pytest.raises(UnprocessableAudio), poison.watch("a"):
+        raise CrashedByRequest("gone")
+    with pytest.raises(UnprocessableAudio):
+        poison.check("a")
+    poison.check("b")
+
+
+@pytest.mark.parametrize(("sha256", "error"), [("a", EngineCrashed), ("", CrashedByRequest)])
+def test_nobody_is_blamed_without_proof_or_name(sha256: str, error: type[VoiceStackError]) -> None:
+    poison = Poison()
+    for _ in range(3):
+        die(poison, sha256, error)
+    poison.check(sha256)
