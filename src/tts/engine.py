@@ -14,7 +14,7 @@ from utils.audio.pcm import Audio
 
 
 class TtsEngine(Engine):
-    """Base class of TTS engines. A worker process calls it from one thread at a time."""
+    """Base class of TTS engines. A worker process calls it from one thread at a time, `forget` from another."""
 
     sample_rate: int = 24_000
     """Hz of every chunk; may be set by `load`."""
@@ -26,6 +26,10 @@ class TtsEngine(Engine):
     """Speeds the engine can speak at by itself; the service stretches time for the rest. May be set by `load`."""
     can_clone: bool = False
     """Whether recordings in the voices folder are voices of this engine's models. May be set by `load`."""
+    can_mix: ClassVar[bool] = False
+    """Whether it speaks a `Voice` with a `mix`: a voice between several of its own."""
+    times_words: bool = False
+    """Whether it can say when each word is spoken (`SpeechOptions.timestamps`). May be set by `load`."""
     takes_instructions: ClassVar[bool] = False
     """Whether `SpeechOptions.instructions` means something to it; the service drops them otherwise."""
     languages: Sequence[str] = ()
@@ -52,11 +56,19 @@ class TtsEngine(Engine):
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece of text of at most `max_chars` characters.
 
-        Chunks are at `sample_rate`, finite, within [-1, 1]. Closing the iterator stops the work.
+        Chunks are at `sample_rate`, finite, within [-1, 1]. Closing the iterator stops the work. With
+        `options.timestamps`, which only engines that set `times_words` are asked for, the chunks are TimedAudio.
         Raises UnsupportedParameter for an option the engine cannot honour.
         """
 
     def clone(self, voice: Voice, reference: Audio) -> None:
-        """Prepare a voice from a recording; what is computed is kept under the recording's content hash."""
+        """Prepare a voice from a recording.
+
+        What is computed may be kept in the engine's cache, in files whose names begin with the recording's hash
+        (tts.traces) and a `-`: the service deletes them with the voice.
+        """
         del voice, reference
         raise NotSupported(f"{type(self).__name__} cannot clone voices")
+
+    def forget(self, voice: Voice) -> None:
+        """Drop what `clone` prepared for a voice, which is not being spoken with; another one may be at the time."""

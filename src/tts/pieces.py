@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from utils.text import boundaries, normalize, sentences
 
 
@@ -17,6 +19,18 @@ def cut(text: str, *, max_chars: int, first_chars: int | None) -> list[str]:
     if first_chars and len(pieces) > 1:
         pieces[1:2] = sentences.split(pieces[1], max_chars=max(max_chars // 2, 1))
     return [piece for piece in pieces if normalize.has_speech(piece)]
+
+
+def by_sentence(text: str) -> list[str]:
+    """Return the sentences of a text that have something to say, each on one line."""
+    found = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        line = " ".join(paragraph.split())
+        start = 0
+        for end in boundaries.find(line).sentences if line else ():
+            found.append(line[start:end].strip())
+            start = end
+    return [sentence for sentence in found if normalize.has_speech(sentence)]
 
 
 def _is_one_sentence(text: str, max_chars: int) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from core.settings import DeviceChoice, ServiceSettings
+
+OPENAI_MAX_INPUT = 4096
 
 
 class TtsSettings(ServiceSettings):
@@ -68,7 +70,27 @@ class TtsSettings(ServiceSettings):
         default=180, validation_alias="TTS_MAX_CHARS", description="Longest piece of text given to the engine at once."
     )
     max_input: PositiveInt = Field(
-        default=50_000, validation_alias="TTS_MAX_INPUT", description="Longest text of one request, in characters."
+        default=50_000,
+        validation_alias="TTS_MAX_INPUT",
+        description="Longest text of one request, in characters; strict means OpenAI's 4096.",
+    )
+    voice_cloning: bool = Field(
+        default=True,
+        validation_alias="VOICE_CLONING",
+        description="Whether requests may bring recordings to clone; false answers them with 403.",
+    )
+    voice_consent: Literal["required", "optional", "off"] = Field(
+        default="optional",
+        validation_alias="VOICE_CONSENT",
+        description="Whether a voice made by request needs a consent recording: required, optional or off.",
+    )
+    align_url: str | None = Field(
+        default=None,
+        validation_alias="TTS_ALIGN_URL",
+        description="ASR service that finds word times (timestamps=word) in speech of engines that have none.",
+    )
+    align_key: str | None = Field(
+        default=None, validation_alias="TTS_ALIGN_KEY", description="API key for TTS_ALIGN_URL, where it wants one."
     )
     sample_rate: int | None = Field(
         default=None,
@@ -83,3 +105,13 @@ class TtsSettings(ServiceSettings):
     preload: bool = Field(
         default=True, validation_alias="TTS_PRELOAD", description="Whether the default model is loaded at start."
     )
+
+    @property
+    def engine_cache(self) -> Path:
+        """Where engines keep what they compute once, as the latents of speakers."""
+        return self.places.cache / "engines" / "tts"
+
+    @field_validator("max_input", mode="before")
+    @classmethod
+    def _strict(cls, value: Any) -> Any:
+        return OPENAI_MAX_INPUT if isinstance(value, str) and value.strip().lower() == "strict" else value

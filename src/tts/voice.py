@@ -1,10 +1,20 @@
-"""What a TTS user picks: a voice; and how one request wants its text spoken."""
+"""What a TTS user picks: a voice; how one request wants its text spoken; and speech with the times of its words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from utils.audio.pcm import Audio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A voice's part in a mix: the shares of a mix add up to 1."""
+
+    id: str
+    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +23,8 @@ class Voice:
 
     `id` is what requests name, `language` its BCP-47 language (None: speaks any the model has),
     `type` "builtin" for a voice of the model, "cloned" for a recording in the voices folder;
-    `sample` is that recording and `transcript` what is said in it.
+    `sample` is that recording and `transcript` what is said in it. `mix` names the builtin voices that it is made of,
+    if any. A `one_shot` voice came with a request and must be forgotten after it.
     """
 
     id: str
@@ -25,6 +36,8 @@ class Voice:
     sample: Path | None = None
     transcript: str | None = None
     created_at: int = 0
+    mix: tuple[Share, ...] = ()
+    one_shot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +46,7 @@ class SpeechOptions:
 
     `language` is a BCP-47 code, None lets the voice decide. `speed` is within the engine's `speed_range`.
     `seed` and `temperature` apply to engines that sample; others refuse them (UnsupportedParameter).
+    `timestamps` is asked only of engines that time words: their chunks are TimedAudio then.
     """
 
     language: str | None = None
@@ -40,3 +54,20 @@ class SpeechOptions:
     instructions: str | None = None
     seed: int | None = None
     temperature: float | None = None
+    timestamps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word as it is spoken, from `start` to `end` in seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAudio(Audio):
+    """A chunk of speech and the words that begin in it, in seconds from its first sample."""
+
+    words: tuple[SpokenWord, ...] = ()

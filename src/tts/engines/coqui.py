@@ -108,6 +108,11 @@ class CoquiEngine(TtsEngine):
         with translated("cloning", InternalError):
             model.clone(voice, reference)
 
+    def forget(self, voice: Voice) -> None:
+        """Drop the latents of a voice."""
+        if self._model is not None:
+            self._model.forget(voice)
+
     def _loaded(self) -> CoquiModel:
         if self._model is None:
             raise InternalError("the model is not loaded")

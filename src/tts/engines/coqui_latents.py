@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.audio.pcm import Audio, Samples
+from utils.audio.pcm import Samples
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +22,6 @@ class Latents:
 
     gpt: Samples
     speaker: Samples
-
-
-def recording_hash(reference: Audio) -> str:
-    """Return the SHA-256 of the samples and their rate."""
-    digest = hashlib.sha256(f"{reference.sample_rate}:".encode())
-    digest.update(np.ascontiguousarray(reference.samples, dtype="<f4").data)
-    return digest.hexdigest()
 
 
 class LatentCache:

@@ -15,6 +15,7 @@ from pydantic import Field
 from core.engines import EngineOptions
 from core.errors import (
     ConfigurationError,
+    DeviceOutOfMemory,
     InsufficientMemory,
     InternalError,
     ModelBroken,
@@ -74,6 +75,9 @@ class CoquiModel(ABC):
         del voice, reference
         raise NotSupported("this Coqui model cannot clone voices; XTTS models can")
 
+    def forget(self, voice: Voice) -> None:  # noqa: B027 - nothing to forget where nothing is cloned
+        """Drop what `clone` prepared."""
+
     def language(self, wanted: str | None) -> str | None:
         """Return the model's spelling of a language; UnsupportedParameter for one it does not speak."""
         if wanted is None or not self.languages:
@@ -121,7 +125,8 @@ def _translate(error: Exception, doing: str, failure: type[VoiceStackError]) -> 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return InsufficientMemory("the device had no memory left for this request")
+        full = DeviceOutOfMemory if isinstance(error, torch.OutOfMemoryError) else InsufficientMemory
+        return full("the device had no memory left for this request")
     if isinstance(error, pickle.UnpicklingError):
         log.error("refused a checkpoint: %s", str(error).partition("\n")[0])
         return ModelBroken("the checkpoint holds something else than weights; it was not loaded")

@@ -15,8 +15,9 @@ import numpy as np
 from core.errors import InvalidAudio, InvalidRequest, TextTooLong, VoiceNotFound
 from tts.engines.coqui_checkpoint import load_xtts
 from tts.engines.coqui_files import CoquiFolder, ids_of, primary
-from tts.engines.coqui_latents import LatentCache, Latents, recording_hash
+from tts.engines.coqui_latents import LatentCache, Latents
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
+from tts.traces import recording_hash
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 from utils.text import sentences
@@ -67,9 +68,14 @@ class XttsModel(CoquiModel):
         latents = self._cache.get(recording)
         if latents is None:
             latents = self._compute(reference)
-            self._cache.put(recording, latents)
+            if not voice.one_shot:  # nothing of a recording that came with a request is kept
+                self._cache.put(recording, latents)
             log.info("computed the speaker latents of voice %s", voice.id)
         self._cloned[voice.id] = latents
+
+    def forget(self, voice: Voice) -> None:
+        """Drop the latents of a voice from memory."""
+        self._cloned.pop(voice.id, None)
 
     def speak(self, text: str, voice: Voice, options: SpeechOptions) -> Generator[Samples, None, None]:
         """Yield chunks of about a second; the cross-fade between them is the library's."""

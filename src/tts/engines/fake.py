@@ -23,7 +23,8 @@ from pydantic import Field
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, VoiceNotFound
 from tts.engine import TtsEngine
-from tts.voice import SpeechOptions, Voice
+from tts.voice import SpeechOptions, SpokenWord, TimedAudio, Voice
+from tts.words import words_of
 from utils.audio.pcm import Audio, Samples
 
 Failure = Literal["crash", "segfault", "hang", "out_of_memory", "leak", "garbage", "error"]
@@ -50,6 +51,7 @@ class FakeTtsOptions(EngineOptions):
     load_fails: bool = Field(default=False, description="Whether loading ends with an error.")
     fail: Failure | None = Field(default=None, description="How every piece ends.")
     leak_mb: int = Field(default=16, ge=0, description="Megabytes that `leak` keeps per piece.")
+    times_words: bool = Field(default=True, description="Whether it says when its words are spoken.")
 
 
 class FakeTtsEngine(TtsEngine):
@@ -62,12 +64,14 @@ class FakeTtsEngine(TtsEngine):
     options: FakeTtsOptions
     speed_range = (0.5, 2.0)
     can_clone = True
+    can_mix = True
     takes_instructions = True
     languages = ("en", "es")
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
         self.sample_rate = self.options.sample_rate
+        self.times_words = self.options.times_words
         self._references: dict[str, str] = {}
         self._leaked: list[bytearray] = []
 
@@ -96,18 +100,34 @@ class FakeTtsEngine(TtsEngine):
         for word in text.split():
             if marker := _MARKER.search(word):
                 self._act(marker[1])
-            yield Audio(self._tone(word, f"{word} {key}", options.speed), self.sample_rate)
+            yield self._chunk(word, f"{word} {key}", options)
 
     def clone(self, voice: Voice, reference: Audio) -> None:
         """Remember the recording: its content decides the tone of the voice."""
         content = hashlib.sha256(np.ascontiguousarray(reference.samples, dtype="<f4").tobytes())
         self._references[voice.id] = content.hexdigest()
 
+    def forget(self, voice: Voice) -> None:
+        """Forget the recording."""
+        self._references.pop(voice.id, None)
+
     def _key(self, voice: Voice) -> str:
+        if voice.mix:
+            if unknown := {share.id for share in voice.mix} - {each.id for each in _VOICES}:
+                raise VoiceNotFound(f"the fake engine has no voice {unknown.pop()}", param="voice")
+            return "+".join(f"{share.id}*{share.weight}" for share in voice.mix)
         found = self._references.get(voice.id) if voice.type == "cloned" else voice.id
         if found is None or (voice.type == "builtin" and voice.id not in {each.id for each in _VOICES}):
             raise VoiceNotFound("the fake engine has no such voice", param="voice")
         return found
+
+    def _chunk(self, word: str, key: str, options: SpeechOptions) -> Audio:
+        samples = self._tone(word, key, options.speed)
+        if not options.timestamps:
+            return Audio(samples, self.sample_rate)
+        # A tone ends where the gap behind it begins.
+        end = len(samples) / self.sample_rate - GAP_SECONDS / options.speed
+        return TimedAudio(samples, self.sample_rate, tuple(SpokenWord(name, 0.0, end) for name in words_of(word)[:1]))
 
     def _tone(self, word: str, key: str, speed: float) -> Samples:
         frequency = 120 + zlib.crc32(key.encode()) % 600

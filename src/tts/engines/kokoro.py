@@ -26,12 +26,15 @@ from core.errors import (
 )
 from tts.engine import TtsEngine
 from tts.engines.onnx import open_session
+from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
 log = logging.getLogger(__name__)
 
 STYLE_BYTES = 256 * 4
+_DURATIONS = ("Round", "Clip")
+"""The operators that make the frames of each phoneme, at the end of the duration predictor."""
 _PREFIXES = {
     "a": "en-US",
     "b": "en-GB",
@@ -79,6 +82,7 @@ class KokoroEngine(TtsEngine):
     sample_rate = 24_000
     max_chars = 400
     first_chars = 60
+    can_mix = True
     speed_range = (0.5, 1.0)
     """It could go up to 2.0, but stretched speech is understood better (WER 0.03 against 0.26) and keeps the speed."""
     languages = ("en", "es", "fr", "hi", "it", "ja", "pt", "zh")
@@ -107,7 +111,7 @@ class KokoroEngine(TtsEngine):
         self._styles = {path.stem: path for path in _style_files(self.context.model)}
         if not self._styles:
             raise ModelBroken(f"no voices in {self.context.model / 'voices'}")
-        session = open_session(_onnx_file(self.context.model), self.context)
+        session = open_session(_onnx_file(self.context.model), self.context, durations=_DURATIONS)
         with tempfile.TemporaryDirectory() as folder:
             # The library wants its voices in one .npz; ours are read one at a time, so it gets an empty one.
             empty = Path(folder) / "voices.npz"
@@ -115,6 +119,7 @@ class KokoroEngine(TtsEngine):
             self._kokoro = Kokoro.from_session(session, str(empty))
             self._kokoro.voices.close()
         self._split = split_phonemes
+        self.times_words = bool(self._kokoro.has_timings)
         self._prove()
 
     def close(self) -> None:
@@ -142,13 +147,35 @@ class KokoroEngine(TtsEngine):
         for name in ("instructions", "seed", "temperature"):
             if getattr(options, name) is not None:
                 raise UnsupportedParameter(f"kokoro has no {name}", param=name)
-        phonemes = self._phonemes(text, _espeak_code(voice, options.language))
+        code = _espeak_code(voice, options.language)
+        phonemes = self._phonemes(text, code)
         style = self._style(voice)
-        for batch in self._split(phonemes):
-            if not any(map(str.isalpha, batch)):
-                continue
-            samples, _ = self._kokoro.create(batch, style, speed=options.speed, is_phonemes=True)
-            yield Audio(_finish(samples, self._pause(batch)), self.sample_rate)
+        batches = [batch for batch in self._split(phonemes) if any(map(str.isalpha, batch))]
+        if options.timestamps and batches:
+            yield self._timed(text, batches, style, code, options.speed)
+            return
+        for batch in batches:
+            yield Audio(self._speak(batch, style, options.speed)[0], self.sample_rate)
+
+    def _timed(self, text: str, batches: Sequence[str], style: Samples, code: str, speed: float) -> Audio:
+        """Return the whole piece at once: which batch a word is in shows when all of them are spoken."""
+        samples: list[Samples] = []
+        symbols: list[Symbol] = []
+        for batch in batches:
+            before = sum(map(len, samples)) / self.sample_rate
+            made, timings = self._speak(batch, style, speed)
+            samples.append(made)
+            symbols += [Symbol(each.phoneme, before + each.start, before + each.end) for each in timings]
+            symbols.append(Symbol(" ", before, before))
+        audio = Audio(np.concatenate(samples), self.sample_rate)
+        return timed(audio, text, symbols, lambda word: self._phonemes(word, code))
+
+    def _speak(self, batch: str, style: Samples, speed: float) -> tuple[Samples, Sequence[Any]]:
+        # Without pauses of its own inside the batch, which it adds since it knows the durations: ours are enough.
+        samples, _, timings = self._kokoro.create_timed(
+            batch, style, speed=speed, is_phonemes=True, sentence_pause=0, clause_pause=0
+        )
+        return _finish(samples, self._pause(batch)), timings
 
     def _phonemes(self, text: str, code: str) -> str:
         if self._kokoro is None:
@@ -157,7 +184,17 @@ class KokoroEngine(TtsEngine):
         return " ".join(_SWITCHES.sub("", found).split())
 
     def _style(self, voice: Voice) -> Samples:
-        path = self._styles.get(voice.id)
+        """Return the style of a voice, of a mix the weighted mean of its voices' styles."""
+        if not voice.mix:
+            return self._read_style(voice.id)
+        styles = [self._read_style(share.id) for share in voice.mix]
+        rows = min(map(len, styles))
+        shares = zip(styles, voice.mix, strict=True)
+        mixed: Samples = np.sum([style[:rows] * np.float32(share.weight) for style, share in shares], axis=0)
+        return mixed
+
+    def _read_style(self, name: str) -> Samples:
+        path = self._styles.get(name)
         if path is None:
             raise VoiceNotFound("this model has no such voice", param="voice")
         return np.fromfile(path, dtype="<f4").reshape(-1, 1, 256)

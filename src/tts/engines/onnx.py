@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import mmap
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core.engines import Device, EngineContext
 from core.errors import ConfigurationError, ModelBroken
+from tts.engines.onnx_outputs import NotOneTensor, extra_output
 
+log = logging.getLogger(__name__)
+DURATIONS = "duration"
+"""The output of `open_session(durations=...)`."""
 _ERRORS_ONLY = 3
+_MOST_BYTES = 1 << 30
+_READ_BYTES = 8 << 20
 _PROVIDERS: dict[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider",),
@@ -24,9 +35,10 @@ class OnnxSession:
     Without it the arena keeps the largest block that any text ever needed (Kokoro: 400 MB instead of 230 MB).
     """
 
-    def __init__(self, session: Any, run_options: Any) -> None:
+    def __init__(self, session: Any, run_options: Any, path: Path) -> None:
         self._session = session
         self._run_options = run_options
+        self._model_path = str(path)  # kokoro-onnx reads it, and a session made from bytes has none
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -37,8 +49,12 @@ class OnnxSession:
         return found
 
 
-def open_session(path: Path, context: EngineContext) -> OnnxSession:
-    """Return a session on the context's device; ConfigurationError when the file or the device cannot be used."""
+def open_session(path: Path, context: EngineContext, *, durations: Sequence[str] = ()) -> OnnxSession:
+    """Return a session on the context's device; ConfigurationError when the file or the device cannot be used.
+
+    `durations` is the chain of operators that makes the model's durations; they become its output DURATIONS, where
+    the model is as expected.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -53,15 +69,39 @@ def open_session(path: Path, context: EngineContext) -> OnnxSession:
     if context.device != "cpu":
         providers.append(("CPUExecutionProvider", {}))
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        model = _with_durations(path, durations) if durations else str(path)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # the seam: onnxruntime's errors share no base class
         raise ModelBroken(f"{path.name} cannot be loaded: {error}") from error
+    if isinstance(model, bytes):
+        # It would keep them for a second try with another provider: as much memory again as the model takes.
+        session.disable_fallback()
+        session._model_bytes = b""  # noqa: SLF001
     if session.get_providers()[0] != wanted[0]:
         raise ConfigurationError(f"{wanted[0]} cannot be used here, see the log; docs/devices.md says what it needs")
     run_options = onnxruntime.RunOptions()
     if context.device == "cpu":
         run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return OnnxSession(session, run_options)
+    return OnnxSession(session, run_options, path)
+
+
+def _with_durations(path: Path, made_by: Sequence[str]) -> bytes | str:
+    """Return the model with its durations as an output; its path where that cannot be."""
+    beside = [*path.parent.glob(f"{path.name}_data*"), *path.parent.glob(f"{path.name}.data*")]
+    if beside or not 0 < path.stat().st_size < _MOST_BYTES:  # weights in files of their own are found by the path only
+        return str(path)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            extra = extra_output(memoryview(mapped), made_by=made_by, name=DURATIONS)
+        except NotOneTensor as error:
+            log.debug("%s does not tell durations: %s", path.name, error)
+            return str(path)
+        # Read into one buffer: joining two would take the model's size in memory once more.
+        whole = io.BytesIO()
+        shutil.copyfileobj(file, whole, _READ_BYTES)
+    whole.write(extra)
+    return whole.getvalue()
 
 
 def _cores() -> int:

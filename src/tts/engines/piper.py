@@ -15,6 +15,7 @@ from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, VoiceNotFound
 from tts.engine import TtsEngine
 from tts.engines.onnx import open_session
+from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils import languages
 from utils.audio.pcm import Audio, Samples
@@ -74,11 +75,12 @@ class PiperEngine(TtsEngine):
             parsed = PiperConfig.from_dict(config)
         except (KeyError, ValueError, TypeError) as error:
             raise ModelBroken(f"{path.name} is not a Piper configuration: {error!r}") from error
-        session = open_session(path.with_suffix(""), self.context)
+        session = open_session(path.with_suffix(""), self.context, durations=("Ceil",))
         self._piper = PiperVoice(session=session, config=parsed, download_dir=path.parent)
         self._speakers = _speakers(path, config)
         self.sample_rate = parsed.sample_rate
         self.languages = (_primary(_language(config)),)
+        self.times_words = len(session.get_outputs()) > 1
         self._prove()
 
     def close(self) -> None:
@@ -101,9 +103,30 @@ class PiperEngine(TtsEngine):
         config = self._config(voice, options.speed)
         # Punctuation alone has phonemes too, and its silence would be amplified to noise.
         spoken = " ".join(text.split()) if any(map(str.isalnum, text)) else ""
+        if options.timestamps:
+            yield self._timed(spoken, config)
+            return
         for chunk in self._piper.synthesize(spoken, config):
             samples: Samples = chunk.audio_float_array
             yield Audio(samples, self.sample_rate)
+
+    def _timed(self, text: str, config: Any) -> Audio:
+        """Return the whole piece at once: which sentence a word is in shows when all of them are spoken."""
+        chunks = list(self._piper.synthesize(text, config, include_alignments=True))
+        symbols: list[Symbol] = []
+        place = 0
+        for chunk in chunks:
+            end = place
+            for each in chunk.phoneme_alignments or ():
+                start, end = end, end + int(each.num_samples)
+                symbols.append(Symbol(each.phoneme, start / self.sample_rate, end / self.sample_rate))
+            place += len(chunk.audio_float_array)
+            symbols.append(Symbol(" ", place / self.sample_rate, place / self.sample_rate))
+        samples = np.concatenate([np.zeros(0, np.float32), *(chunk.audio_float_array for chunk in chunks)])
+        return timed(Audio(samples, self.sample_rate), text, symbols, self._sound)
+
+    def _sound(self, word: str) -> str:
+        return "".join(phoneme for sentence in self._piper.phonemize(word) for phoneme in sentence)
 
     def _config(self, voice: Voice, speed: float) -> Any:
         from piper.config import SynthesisConfig
