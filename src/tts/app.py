@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from core.schemas import model_routes
 from core.server import create_service
-from tts.api import openai, voices
+from tts.api import consents, openai, voices
+from tts.capabilities import model_details
+from tts.consents import Consents
+from tts.library import Library
 from tts.service import TtsService
 from tts.settings import TtsSettings
 
@@ -15,6 +18,13 @@ def create_app(settings: TtsSettings | None = None) -> FastAPI:
     """Return the app; the service behind it starts and ends with the app's lifespan and is at `app.state.service`."""
     settings = settings or TtsSettings()
     service = TtsService(settings)
-    return create_service(
-        settings, service, [openai.router(service), voices.router(service), model_routes(service.host)]
-    )
+    kept = Consents(settings.places.state / "voices.db")
+    looking = APIRouter(dependencies=[Depends(service.look)])
+    looking.include_router(openai.router(service, kept))
+    looking.include_router(model_routes(service.host, lambda model: model_details(service, model)))
+    routers = [
+        looking,
+        voices.router(service, Library(service.recordings), kept),
+        consents.router(service, kept),
+    ]
+    return create_service(settings, service, routers)

@@ -1,4 +1,7 @@
-"""The voices folder: recordings to clone, `{speaker}[_{lang}].wav`, each with its transcript in a `.txt` beside it."""
+"""The voices folder: recordings to clone, `{speaker}[_{lang}].wav`, each with its transcript in a `.txt` beside it.
+
+A recording that came by request has a name of our making and a sidecar instead (tts.sidecar).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import logging
 import os
 import re
 import stat
+import threading
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping
-from io import BufferedReader
+from dataclasses import replace
 from pathlib import Path
 
+from tts.sidecar import MADE_ID, open_ordinary, read_sidecar
 from tts.voice import Voice
 from utils import languages
 
@@ -20,6 +26,7 @@ MAX_RECORDING_BYTES = 64 << 20
 MAX_TRANSCRIPT_BYTES = 16 << 10
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _Files = dict[str, os.stat_result]
+_Stamp = tuple[tuple[int, int, int, int] | None, ...]
 
 
 def scan(folder: Path) -> dict[str, Voice]:
@@ -27,7 +34,7 @@ def scan(folder: Path) -> dict[str, Voice]:
 
     Only ordinary files count: links, pipes, folders, empty and huge files are left out with a warning.
     """
-    return _voices(folder, _list(folder))
+    return dict(Recordings(folder).voices())
 
 
 def speaker_of(voice: Voice) -> str:
@@ -36,32 +43,41 @@ def speaker_of(voice: Voice) -> str:
     return speaker
 
 
-def open_ordinary(path: Path) -> BufferedReader:
-    """Open a file for reading that is no link and no pipe, whatever it was when the folder was listed; else OSError."""
-    file = open(path, "rb", opener=_without_following)  # noqa: SIM115 - Path.open has no opener
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(f"{path} is not an ordinary file")
-    return file
-
-
 class Recordings:
-    """The voices of one folder, scanned again when something in it changed."""
+    """The voices of one folder, for any number of threads; files that changed since the last look are read again."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._seen: frozenset[tuple[str, int, int, int, int]] | None = None
-        self._voices: dict[str, Voice] = {}
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._seen: dict[str, tuple[_Stamp, Voice | None]] = {}
+        self._known: Mapping[str, Voice] | None = None
 
     def voices(self) -> Mapping[str, Voice]:
-        """Return the voices by id, sorted."""
-        files = _list(self._folder)
-        # Not the folder's own time: that does not change when a file that is being copied grows.
-        seen = frozenset((name, s.st_mode, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in files.items())
-        if seen != self._seen:
-            self._voices = _voices(self._folder, files)
-            self._seen = seen
-        return self._voices
+        """Look into the folder, which blocks; return the voices by id, sorted by file name."""
+        asked = time.monotonic()
+        with self._lock:
+            # Who waited for a look that began after the question need not look again.
+            if self._known is None or self._looked <= asked:
+                self._looked = time.monotonic()
+                self._known = self._look()
+            return self._known
+
+    def known(self) -> Mapping[str, Voice]:
+        """Return the voices as the last look found them; it looks only when nobody did before."""
+        return self.voices() if self._known is None else self._known
+
+    def _look(self) -> Mapping[str, Voice]:
+        files = _list(self.folder)
+        before, self._seen = self._seen, {}
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
+            if suffix.lower() != ".wav":
+                continue
+            stamp = tuple(_stamp(files.get(each)) for each in (name, f"{stem}.txt", f"{stem}.json"))
+            known = before.get(name)
+            self._seen[name] = known if known and known[0] == stamp else (stamp, _voice(self.folder, name, files))
+        return {voice.id: voice for _, voice in self._seen.values() if voice}
 
 
 def _list(folder: Path) -> _Files:
@@ -72,27 +88,32 @@ def _list(folder: Path) -> _Files:
         return {}
 
 
-def _voices(folder: Path, files: _Files) -> dict[str, Voice]:
-    found = {}
-    for name, facts in sorted(files.items()):
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
-        if suffix.lower() != ".wav":
-            continue
-        if problems := list(_problems(stem, facts)):
-            log.warning("voices folder: %r is left out: %s", name, ", ".join(problems))
-            continue
-        transcript = _transcript(folder / f"{stem}.txt", files.get(f"{stem}.txt"))
-        voice_id = unicodedata.normalize("NFC", stem)
-        found[voice_id] = Voice(
-            id=voice_id,
-            name=voice_id,
-            language=_split(voice_id)[1],
-            type="cloned",
-            sample=folder / name,
-            transcript=transcript,
-            created_at=int(facts.st_mtime),
-        )
-    return found
+def _stamp(facts: os.stat_result | None) -> tuple[int, int, int, int] | None:
+    return facts and (facts.st_mode, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+
+
+def _voice(folder: Path, name: str, files: _Files) -> Voice | None:
+    facts = files[name]
+    stem = os.path.splitext(name)[0]  # noqa: PTH122
+    if problems := list(_problems(stem, facts)):
+        log.warning("voices folder: %r is left out: %s", name, ", ".join(problems))
+        return None
+    voice = Voice(
+        id=(voice_id := unicodedata.normalize("NFC", stem)),
+        name=voice_id,
+        language=_split(voice_id)[1],
+        type="cloned",
+        sample=folder / name,
+        created_at=int(facts.st_mtime),
+    )
+    made = None
+    if MADE_ID.fullmatch(stem):
+        made = read_sidecar(folder / f"{stem}.json", files.get(f"{stem}.json"))
+    if made is None:
+        return replace(voice, transcript=_transcript(folder / f"{stem}.txt", files.get(f"{stem}.txt")))
+    return replace(
+        voice, name=made.name, language=made.language, transcript=made.reference_text, created_at=made.created_at
+    )
 
 
 def _problems(stem: str, facts: os.stat_result) -> Iterator[str]:
@@ -115,10 +136,6 @@ def _transcript(path: Path, facts: os.stat_result | None) -> str | None:
             return file.read(MAX_TRANSCRIPT_BYTES).decode("utf-8-sig", "replace").strip() or None
     except OSError:
         return None
-
-
-def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _split(stem: str) -> tuple[str, str | None]:

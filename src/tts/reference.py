@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -11,26 +16,63 @@ import numpy as np
 
 from core.errors import InvalidAudio, VoiceNotFound
 from tts.engine import TtsEngine
-from tts.recordings import open_ordinary
+from tts.sidecar import open_ordinary
 from tts.voice import Voice
 from utils.audio.pcm import Audio
 
+log = logging.getLogger(__name__)
 MAX_SECONDS = 60
+MAX_VOICES = 64
+"""How many cloned voices an engine has at once; the one that was not used for longest is forgotten for the next."""
 _Stamp = tuple[Path, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    voice: Voice
+    stamp: _Stamp
+    content: str
+
+
 class References:
-    """Remembers which recordings an engine has been given, so that each is prepared once per content."""
+    """Remembers which recordings an engine has been given, so that each is prepared once per content.
+
+    One thread speaks; another may make the engine forget a voice meanwhile.
+    """
 
     def __init__(self) -> None:
-        self._stamps: dict[str, _Stamp] = {}
-        self._hashes: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._prepared: dict[str, _Prepared] = {}  # the one used last is last
+        self._in_use: str | None = None
+        self._goes = False
 
-    def prepare(self, engine: TtsEngine, voice: Voice) -> None:
-        """Have the engine clone a voice, unless it did so from the same recording.
+    @contextmanager
+    def prepared(self, engine: TtsEngine, voice: Voice) -> Iterator[None]:
+        """Have the engine clone a voice, unless it did so from the same recording, and keep it for the context.
 
         Raises VoiceNotFound when the recording is gone, InvalidAudio when it cannot be read.
         """
+        self._in_use, self._goes = voice.id, voice.one_shot
+        try:
+            with self._lock:
+                self._prepare(engine, voice)
+            yield
+        finally:
+            with self._lock:
+                self._in_use = None
+                if self._goes:
+                    self._drop(engine, voice)
+
+    def forget(self, engine: TtsEngine, voice: Voice) -> None:
+        """Have the engine forget a voice, as if it had never been prepared; at its end when something is said in it."""
+        with self._lock:
+            if voice.id == self._in_use:
+                self._goes = True
+            else:
+                self._drop(engine, voice)
+        log.info("voice %s is forgotten", voice.id)
+
+    def _prepare(self, engine: TtsEngine, voice: Voice) -> None:
         if voice.sample is None:
             raise VoiceNotFound("this voice has no recording", param="voice")
         try:
@@ -40,14 +82,21 @@ class References:
         with file:
             facts = os.fstat(file.fileno())
             stamp = (voice.sample, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-            if self._stamps.get(voice.id) == stamp:
-                return
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-            if self._hashes.get(voice.id) != content:
-                file.seek(0)
-                engine.clone(voice, _read(file))
-        self._stamps[voice.id] = stamp
-        self._hashes[voice.id] = content
+            known = self._prepared.get(voice.id)
+            if known is None or known.stamp != stamp:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+                if known is None or known.content != content:
+                    file.seek(0)
+                    engine.clone(voice, _read(file))
+                known = _Prepared(voice, stamp, content)
+        self._prepared.pop(voice.id, None)
+        self._prepared[voice.id] = known
+        if len(self._prepared) > MAX_VOICES:
+            self._drop(engine, next(iter(self._prepared.values())).voice)
+
+    def _drop(self, engine: TtsEngine, voice: Voice) -> None:
+        self._prepared.pop(voice.id, None)
+        engine.forget(voice)
 
 
 def _read(file: BufferedReader) -> Audio:

@@ -23,10 +23,13 @@ def stand_ins() -> Mapping[str, Sequence[str]]:
 
 
 class VoiceBook:
-    """The voices there are and the names they go by. Names are looked up, never joined to a path."""
+    """The voices there are and the names they go by. Names are looked up, never joined to a path.
 
-    def __init__(self, folder: Path, *, default: str | None = None) -> None:
-        self._recordings = Recordings(folder)
+    It knows the recordings as they were at the last look into their folder.
+    """
+
+    def __init__(self, recordings: Recordings, *, default: str | None = None) -> None:
+        self._recordings = recordings
         self._default = default
 
     def voices(self, builtin: Iterable[Voice], *, clones: bool) -> list[Voice]:
@@ -36,20 +39,21 @@ class VoiceBook:
     def resolve(self, name: str | None, language: str | None, builtin: Iterable[Voice], *, clones: bool) -> Voice:
         """Return the voice that `name` means in this model, the default voice for None or "".
 
-        A name is a voice's id, else a speaker of the voices folder (`language` or English decides which of the
-        speaker's recordings), else a name of voices.toml. Raises VoiceNotFound, listing voices, for any other.
+        A name is a voice's id, else the name a voice was made with by request, else a speaker of the voices folder
+        (`language` or English decides which of the speaker's recordings), else a name of voices.toml. Raises
+        VoiceNotFound, listing voices, for any other.
         """
         known = self._by_id(builtin, clones=clones)
         found = _find(name, language, known) if name else None
         if found is None and (not name or name in stand_ins()):
             found = self._default_of(known, language)
         if found is None:
-            raise VoiceNotFound(_message(list(known)), param="voice")
+            raise VoiceNotFound(_message([voice.name for voice in known.values()]), param="voice")
         return found
 
     def _by_id(self, builtin: Iterable[Voice], *, clones: bool) -> dict[str, Voice]:
         own = {voice.id: voice for voice in builtin}
-        return {**own, **self._recordings.voices()} if clones else own
+        return {**own, **self._recordings.known()} if clones else own
 
     def _default_of(self, known: Mapping[str, Voice], language: str | None) -> Voice | None:
         if self._default and (found := _find(self._default, language, known)):
@@ -60,8 +64,10 @@ class VoiceBook:
 def _find(name: str, language: str | None, known: Mapping[str, Voice]) -> Voice | None:
     if name in known:
         return known[name]
-    own = {voice.id: voice for voice in known.values() if voice.type == "cloned" and speaker_of(voice) == name}
-    if own:
+    cloned = [voice for voice in known.values() if voice.type == "cloned"]
+    if made := next((voice for voice in cloned if voice.name == name), None):
+        return made
+    if own := {voice.id: voice for voice in cloned if voice.id.startswith(name) and speaker_of(voice) == name}:
         return _spoken(own, language or "en")
     return next((known[voice] for voice in stand_ins().get(name, ()) if voice in known), None)
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import InvalidAudio
+from core.errors import InvalidAudio, InvalidRequest
+from tts import traces
 from tts.engines.coqui import CoquiEngine
+from tts.reference import References
 from tts.voice import SpeechOptions, Voice
+from utils.audio import wav
 from utils.audio.pcm import Audio, Samples
 
 Load = Callable[..., CoquiEngine]
@@ -83,6 +86,22 @@ def stored(cache: Path) -> Path:
     """The one file of latents in the cache."""
     (path,) = cache.rglob("*.npz")
     return path
+
+
+def test_latents_go_with_their_voice(xtts_dir: Path, load_engine: Load, tmp_path: Path) -> None:
+    reference = recording(1, sample_rate=24_000)
+    path = tmp_path / "voice.wav"
+    path.write_bytes(wav.header(24_000, frames=len(reference.samples)) + reference.to_s16())
+    voice = Voice(id="voice", name="voice", type="cloned", sample=path)
+    engine, references, cache = load_engine(xtts_dir, cache=tmp_path / "cache"), References(), tmp_path / "cache"
+    with references.prepared(engine, voice):
+        say(engine, voice)
+    assert stored(cache).exists()
+    references.forget(engine, voice)
+    traces.remove(cache, traces.hash_of(voice))
+    assert list(cache.rglob("*.npz")) == []
+    with pytest.raises(InvalidRequest):
+        say(engine, voice)
 
 
 def test_latents_outlive_the_engine_and_are_not_computed_again(

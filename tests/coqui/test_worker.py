@@ -73,7 +73,7 @@ def test_every_piece_is_spoken(worker: TtsWorker, tokens: list[None]) -> None:
 
 
 def test_a_speed_beyond_the_models_own_is_left_to_the_encoder(worker: TtsWorker) -> None:
-    start = next(call(worker, speed=4.0))
+    start = next(call(worker, options={"speed": 4.0}))
     assert start.data["tempo"] == 2.0
 
 

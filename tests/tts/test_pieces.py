@@ -43,3 +43,9 @@ def test_nothing_to_say_gives_no_piece(text: str) -> None:
 def test_no_piece_is_longer_than_max_chars(max_chars: int) -> None:
     cut = pieces.cut(PARAGRAPH, max_chars=max_chars, first_chars=60)
     assert max(map(len, cut)) <= max_chars
+
+
+def test_sentences_are_told_apart_across_lines_and_paragraphs() -> None:
+    text = "One two.  Three,\nfour! …\n\nA heading\n\nDr. Who? ***"
+    assert pieces.by_sentence(text) == ["One two.", "Three, four!", "A heading", "Dr. Who?"]
+    assert pieces.by_sentence("") == pieces.by_sentence("\n \n…") == []

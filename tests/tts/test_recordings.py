@@ -3,12 +3,16 @@ from __future__ import annotations
 import logging
 import os
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from core.errors import NotFound
 from tts import recordings
+from tts.library import Library
 from tts.recordings import Recordings, scan
+from tts.voices import VoiceBook
 
 
 def write_wav(path: Path, frames: int = 800) -> Path:
@@ -107,3 +111,58 @@ def test_an_unchanged_folder_warns_once(tmp_path: Path, caplog: pytest.LogCaptur
     for _ in range(3):
         folder.voices()
     assert len(caplog.records) == 1
+
+
+def test_whoever_shares_the_folder_shares_what_is_known_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "link.wav").symlink_to("/etc/passwd")
+    write_wav(tmp_path / "voice_0123456789abcdef01234567.wav")
+    (tmp_path / "voice_0123456789abcdef01234567.json").write_text("{")
+    folder = Recordings(tmp_path)
+    library, book = Library(folder), VoiceBook(folder)
+    for _ in range(3):
+        assert len(library.voices()) == len(book.voices([], clones=True)) == 1
+        with pytest.raises(NotFound):
+            library.find("nobody")
+    assert len(caplog.records) == 2
+
+
+def test_only_a_look_sees_changes(tmp_path: Path) -> None:
+    write_wav(tmp_path / "anna.wav")
+    folder = Recordings(tmp_path)
+    assert list(folder.known()) == ["anna"], "nobody looked before"
+    write_wav(tmp_path / "ben.wav")
+    assert list(folder.known()) == ["anna"]
+    assert list(folder.voices()) == list(folder.known()) == ["anna", "ben"]
+
+
+def test_many_threads_see_what_was_there_when_they_asked(tmp_path: Path) -> None:
+    folder = Recordings(tmp_path)
+
+    def ask(number: int) -> bool:
+        write_wav(tmp_path / f"voice{number}.wav")
+        return f"voice{number}" in folder.voices()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(64)))
+
+
+def test_a_voice_made_by_request_has_what_its_sidecar_says(tmp_path: Path) -> None:
+    stem = "voice_0123456789abcdef01234567"
+    write_wav(tmp_path / f"{stem}.wav")
+    sidecar = tmp_path / f"{stem}.json"
+    sidecar.write_text('{"name": "anna", "language": "pt", "reference_text": "Olá.", "created_at": 7, "more": 1}')
+    folder = Recordings(tmp_path)
+    voice = folder.voices()[stem]
+    assert (voice.name, voice.language, voice.transcript, voice.created_at) == ("anna", "pt", "Olá.", 7)
+    sidecar.write_text('{"name": "ben"}')
+    assert folder.voices()[stem].name == "ben"
+    for unusable in ("{", "[]", '{"name": 1}', " " * (1 << 17)):
+        sidecar.write_text(unusable)
+        assert folder.voices()[stem].name == stem
+
+
+def test_a_sidecar_beside_any_other_recording_means_nothing(tmp_path: Path) -> None:
+    write_wav(tmp_path / "anna_pt.wav")
+    (tmp_path / "anna_pt.json").write_text('{"name": "ben", "language": "en"}')
+    voice = scan(tmp_path)["anna_pt"]
+    assert (voice.name, voice.language) == ("anna_pt", "pt")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import VoiceNotFound
+from tts.recordings import Recordings
 from tts.voice import Voice
 from tts.voices import VoiceBook, stand_ins
 
@@ -39,7 +40,7 @@ def resolve(
     clones: bool = False,
     **book: str,
 ) -> str:
-    return VoiceBook(folder, **book).resolve(name, language, voices, clones=clones).id
+    return VoiceBook(Recordings(folder), **book).resolve(name, language, voices, clones=clones).id
 
 
 def test_the_default_voice(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_the_table_ends_every_list_with_a_voice_that_pip_alone_brings() -> None:
 def test_a_recording_of_a_well_known_name_comes_first_where_the_model_clones(tmp_path: Path) -> None:
     write(tmp_path, "alloy", "speaker_en", "af_heart")
     voices = builtin("af_alloy", "af_heart")
-    book = VoiceBook(tmp_path)
+    book = VoiceBook(Recordings(tmp_path))
     assert book.resolve("alloy", None, voices, clones=True).type == "cloned"
     assert book.resolve("af_heart", None, voices, clones=True).type == "cloned"
     assert book.resolve("speaker_en", None, voices, clones=True).id == "speaker_en"
@@ -82,7 +83,7 @@ def test_a_recording_of_a_well_known_name_comes_first_where_the_model_clones(tmp
 
 def test_a_speaker_alone_is_the_recording_in_the_language_of_the_request(tmp_path: Path) -> None:
     write(tmp_path, "anna_de", "anna_en", "anna_pt", "bob_fr", "bob_it")
-    book = VoiceBook(tmp_path)
+    book = VoiceBook(Recordings(tmp_path))
 
     def find(name: str, language: str | None) -> str:
         return book.resolve(name, language, [], clones=True).id
@@ -97,14 +98,17 @@ def test_a_speaker_alone_is_the_recording_in_the_language_of_the_request(tmp_pat
 
 def test_a_full_stem_beats_a_speaker(tmp_path: Path) -> None:
     write(tmp_path, "anna", "anna_pt")
-    assert VoiceBook(tmp_path).resolve("anna", "pt", [], clones=True).id == "anna"
+    assert VoiceBook(Recordings(tmp_path)).resolve("anna", "pt", [], clones=True).id == "anna"
 
 
 def test_a_model_of_recordings_only(tmp_path: Path) -> None:
-    book = VoiceBook(tmp_path)
+    recordings = Recordings(tmp_path)
+    book = VoiceBook(recordings)
     with pytest.raises(VoiceNotFound, match="voices folder"):
         book.resolve(None, None, [], clones=True)
     write(tmp_path, "anna_en", "carla_es")
+    assert book.voices([], clones=True) == [], "as it was at the last look"
+    recordings.voices()
     assert book.resolve(None, None, [], clones=True).id == "anna_en"
     assert book.resolve(None, "es", [], clones=True).id == "carla_es"
     assert [voice.id for voice in book.voices([], clones=True)] == ["anna_en", "carla_es"]
@@ -144,3 +148,17 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
         resolve("nobody", builtin(*(f"a_{number:03}" for number in range(54))), folder=tmp_path)
     assert caught.value.message.count("a_") == 20
     assert "34 more" in caught.value.message
+
+
+def test_a_voice_made_by_request_goes_by_its_id_and_its_name(tmp_path: Path) -> None:
+    stem = "voice_0123456789abcdef01234567"
+    write(tmp_path, stem, "anna_en")
+    (tmp_path / f"{stem}.json").write_text('{"name": "alloy"}')
+    voices = builtin("af_alloy", "af_heart")
+    assert resolve(stem, voices, folder=tmp_path, clones=True) == stem
+    assert resolve("alloy", voices, folder=tmp_path, clones=True) == stem
+    assert resolve("alloy", voices, folder=tmp_path) == "af_alloy"
+    with pytest.raises(VoiceNotFound, match="there are: af_alloy, af_heart, anna_en, alloy"):
+        resolve("nobody", voices, folder=tmp_path, clones=True)
+    (tmp_path / f"{stem}.json").write_text('{"name": "anna"}')
+    assert resolve("anna", voices, folder=tmp_path, clones=True) == stem, "a full name beats a speaker"

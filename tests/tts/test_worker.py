@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core import pipe
-from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, NotSupported, VoiceNotFound
+from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, NotSupported, TextTooLong, VoiceNotFound
 from core.pipe import Frame
 from core.worker import Event
 from tts.voice import SpeechOptions, Voice
@@ -51,7 +51,6 @@ def call(
         "text": text,
         "voice": asdict(voice) | {"sample": str(voice.sample) if voice.sample else None},
         "options": asdict(SpeechOptions(**options, speed=speed)),
-        "speed": speed,
         "sample_rate": rate,
     }
     return handler.call("synthesize", data, b"")
@@ -98,7 +97,8 @@ def test_an_answer_is_a_start_and_audio_in_order(fake: TtsWorker) -> None:
     found = events(fake, LONG)
     start, *audio = found
     assert start.name == "start"
-    assert start.data == {"sample_rate": 24_000, "tempo": 1.0, "language": "en-US", "pieces": start.data["pieces"]}
+    told = {"sample_rate": 24_000, "tempo": 1.0, "language": "en-US", "short": False, "times_words": True}
+    assert start.data == told | {"pieces": start.data["pieces"]}
     assert {event.name for event in audio} == {"audio"}
     numbers = [event.data["piece"] for event in audio]
     assert numbers == sorted(numbers)
@@ -181,6 +181,34 @@ def test_a_language_the_model_lacks_is_refused(fake: TtsWorker, text: str, optio
     with pytest.raises(InvalidRequest, match="does not speak") as caught:
         call(fake, text, **options)
     assert caught.value.param == param
+
+
+def paused(handler: TtsWorker, text: str, pause: float, **more: Any) -> list[Event]:
+    return list(handler.call("synthesize", {"text": text, "voice": asdict(ANNA), "pause": pause, **more}, b""))
+
+
+def test_words_do_not_overlap_however_short_the_pause_is(fake: TtsWorker) -> None:
+    found = paused(fake, "One two. Three four. Five six. Seven.", 0.0, timestamps=True)
+    words = [word for event in found for word in event.data.get("words", ())]
+    assert [word.word for word in words] == ["One", "two", "Three", "four", "Five", "six", "Seven"]
+    edges = [edge for word in words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= len(samples(found)) / 24_000
+
+
+def test_pauses_that_last_for_hours_are_refused_before_the_start(fake: TtsWorker) -> None:
+    with pytest.raises(InvalidRequest, match="at most 3603") as caught:
+        fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 10.0}, b"")
+    assert caught.value.param == "pause_between_sentences_ms"
+    assert fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 3.6}, b"")
+
+
+def test_an_endless_answer_is_ended(fake: TtsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tts.synthesis.MAX_SECONDS", 2)
+    stream = call(fake, LONG)
+    assert next(stream).name == "start"
+    with pytest.raises(TextTooLong):
+        list(stream)
 
 
 def test_options_reach_the_engine(fake: TtsWorker) -> None:
