@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asr.engine import AsrEngine as AsrEngine
     from asr.transcript import LanguageGuess as LanguageGuess
     from asr.transcript import Segment as Segment
+    from asr.transcript import TokenLogprob as TokenLogprob
     from asr.transcript import TranscribeOptions as TranscribeOptions
     from asr.transcript import Transcription as Transcription
     from asr.transcript import Word as Word
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from core.errors import VoiceStackError as VoiceStackError
     from tts.engine import TtsEngine as TtsEngine
     from tts.voice import SpeechOptions as SpeechOptions
+    from tts.voice import SpokenWord as SpokenWord
+    from tts.voice import TimedAudio as TimedAudio
     from tts.voice import Voice as Voice
     from utils.audio.pcm import Audio as Audio
 
@@ -49,6 +52,9 @@ _EXPORTS = {
     "ModelNotFound": "core.errors",
     "Segment": "asr.transcript",
     "SpeechOptions": "tts.voice",
+    "SpokenWord": "tts.voice",
+    "TimedAudio": "tts.voice",
+    "TokenLogprob": "asr.transcript",
     "TranscribeOptions": "asr.transcript",
     "Transcription": "asr.transcript",
     "TtsEngine": "tts.engine",

@@ -29,7 +29,10 @@ COMMANDS = (
     ("models", "rm"),
     ("voices",),
     ("voices", "list"),
+    ("voices", "add"),
+    ("voices", "rm"),
     ("transcribe",),
+    ("batch",),
     ("speak",),
     ("doctor",),
 )

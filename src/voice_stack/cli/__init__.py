@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from core.errors import VoiceStackError
 from voice_stack import __version__
-from voice_stack.cli import doctor, models, serve, speak, transcribe, voices
+from voice_stack.cli import batch, doctor, models, serve, speak, transcribe, voices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app.add_typer(serve.app, name="serve")
 app.add_typer(models.app, name="models")
 app.add_typer(voices.app, name="voices")
 app.command("transcribe")(transcribe.transcribe)
+app.command("batch")(batch.batch)
 app.command("speak")(speak.speak)
 app.command("doctor")(doctor.doctor)
 

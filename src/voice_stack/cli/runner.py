@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
@@ -71,7 +70,7 @@ def run(name: Name) -> int:
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_seconds,
     )
-    return asyncio.run(_serve(uvicorn.Server(config), listener, app.state.service))
+    return asyncio.run(_serve(_Server(config, app.state.service), listener, app.state.service))
 
 
 def run_reloading(name: Name) -> int:
@@ -94,9 +93,11 @@ def _report(name: Name, settings: ServiceSettings) -> None:
     """Say what a sysadmin should know before the start."""
     for unknown in unknown_names(type(settings), f"{name.upper()}_"):
         log.warning("nothing reads the setting %s; docs/configuration.md lists what there is", unknown)
-    host = str(getattr(settings, "host"))  # noqa: B009 - both subclasses have it
-    if not _is_loopback(host) and not settings.api_keys:
-        log.warning("listening on %s without API_KEYS: everybody who reaches this machine may use the service", host)
+    if not settings.is_loopback and not settings.api_keys:
+        log.warning(
+            "listening on %s without API_KEYS: everybody who reaches it may use the service, nobody may change it",
+            settings.host,
+        )
     if settings.debugpy_enable:
         _attach_debugger(settings)
 
@@ -107,13 +108,6 @@ def _find_ffmpeg() -> None:
         ffmpeg.executable()
     except ffmpeg.FfmpegMissing as error:
         raise ConfigurationError(str(error)) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _attach_debugger(settings: ServiceSettings) -> None:
@@ -137,6 +131,18 @@ def _listen(host: str, port: int) -> socket.socket:
     # answer on a kept connection waits 40 ms for the client's delayed ACK. Accepted sockets inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+class _Server(uvicorn.Server):
+    """Tells the service that it is about to end before it waits for the requests in flight."""
+
+    def __init__(self, config: uvicorn.Config, service: Any) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.drain()
+        await super().shutdown(sockets)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, service: Any) -> int:

@@ -88,9 +88,7 @@ async def _local(settings: TtsSettings, wanted: SpeechRequest) -> AsyncGenerator
     try:
         model = service.host.resolve(name)
         await service.prepare(model)
-        utterance = service.utterance(
-            wanted.input, model, wanted.voice_name, wanted.options(), response_format=wanted.response_format
-        )
+        utterance = service.utterance(wanted.input, model, wanted.voice_name, wanted.options(), wanted.delivery())
         opened = EncodedSpeech.open(service, utterance, whole=not wanted.stream)
         async with opened as encoded, aclosing(encoded.chunks()) as chunks:
             async for chunk in chunks:
