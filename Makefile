@@ -60,7 +60,7 @@ demo: models
 
 ## test: everything CI runs
 .PHONY: test
-test: test-models lint typecheck docs-check lint-docker test-coqui
+test: test-models conformance-envs lint typecheck docs-check lint-docker test-coqui
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 ## test-coqui: the Coqui engine in an environment of its own (torch), with tiny models the tests write
@@ -73,6 +73,26 @@ test-coqui:
 .PHONY: test-fast
 test-fast: dev
 	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
+
+# The tools and SDKs that prove the contract, each in an environment of its own under .venv-conformance.
+.PHONY: conformance-envs
+conformance-envs:
+	@PYTHON=$(PYTHON) scripts/make-conformance-envs.sh
+
+## conformance: the HTTP contract with OpenAI's SDKs and other clients; writes docs/compatibility.md
+.PHONY: conformance
+conformance: dev conformance-envs
+	$(BIN)/python -m tests.conformance --page
+
+## conformance-real: a part of it with Whisper base and Kokoro instead of the fake engines (minutes)
+.PHONY: conformance-real
+conformance-real: test-models conformance-envs
+	$(BIN)/python -m tests.conformance --real
+
+## test-jobs-kill: kill the service or its worker 20 times at random while it works on long jobs (minutes)
+.PHONY: test-jobs-kill
+test-jobs-kill: dev
+	KILLS=20 $(BIN)/python -m pytest tests/e2e/test_jobs_survive.py $(PYTEST_ARGS)
 
 ## lint: ruff, formatting and the shell scripts, nothing is changed
 .PHONY: lint
@@ -123,6 +143,11 @@ bench-overhead: test-models
 .PHONY: bench-memory
 bench-memory: test-models
 	$(BIN)/python -m bench.memory
+
+## bench-upload: memory and latency of the API process while 1 GiB and four films of 120 MiB arrive
+.PHONY: bench-upload
+bench-upload: dev
+	$(BIN)/python -m bench.upload
 
 # --- house keeping ------------------------------------------------------------------------------
 

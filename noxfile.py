@@ -93,6 +93,22 @@ def e2e(session: nox.Session) -> None:
 
 
 @checkout
+def conformance(session: nox.Session) -> None:
+    """Run the HTTP contract with OpenAI's SDKs and the other clients, against services with the fake engine."""
+    make(session, "dev", "conformance-envs")
+    run(session, "python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session(name="clients-latest", venv_backend="none")
+def clients_latest(session: nox.Session) -> None:
+    """Try the newest of OpenAI's SDKs; outside CI, since a release of theirs may break it."""
+    make(session, "dev")
+    folder = ".venv-conformance-newest"
+    session.run("scripts/make-conformance-envs.sh", folder, env={"NEWEST": "1"}, external=True)
+    run(session, "python", "-m", "tests.conformance", "--newest", *session.posargs)
+
+
+@checkout
 def docs(session: nox.Session) -> None:
     """Check the generated pages and run what the README and the examples show; `-- --write` regenerates the pages."""
     if session.posargs == ["--write"]:

@@ -106,12 +106,13 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
     def start(name: str, env: Mapping[str, str] | None = None) -> Service:
         tmp = tmp_path_factory.mktemp(f"spool-{name}")
+        state = tmp_path_factory.mktemp(f"state-{name}")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASR_", "TTS_"))}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "voice_stack", "serve", name, "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**clean, "VOICE_STACK_TMP": str(tmp), **(env or {})},
+            env={**clean, "VOICE_STACK_TMP": str(tmp), "VOICE_STACK_STATE": str(state), **(env or {})},
             cwd=tmp_path_factory.mktemp("cwd"),
         )
         running.append(process)

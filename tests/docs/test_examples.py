@@ -38,7 +38,7 @@ def recording(real_asr: Any, real_tts: Any, tmp_path_factory: pytest.TempPathFac
     return str(target)
 
 
-@pytest.mark.parametrize("name", ["transcribe.py", "captions.py", "word_times.py", "subtitles.sh"])
+@pytest.mark.parametrize("name", ["transcribe.py", "captions.py", "word_times.py", "job.py", "subtitles.sh"])
 def test_an_example_hears_what_was_said(name: str, recording: str, real_asr: Any, real_tts: Any) -> None:
     if name.endswith(".sh") and shutil.which("curl") is None:
         pytest.skip("curl is not installed")

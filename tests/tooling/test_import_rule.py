@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "voice_stack": OURS,
 }
 WEB = {"fastapi", "starlette"}
-WEB_MODULES = ("core/server.py", "core/auth.py", "core/schemas.py", "asr/app.py", "tts/app.py", "asr/api/", "tts/api/")
+CORE_WEB = ("answers", "auth", "exchange", "heartbeat", "schemas", "server")
+WEB_MODULES = (*(f"core/{name}.py" for name in CORE_WEB), "asr/app.py", "tts/app.py", "asr/api/", "tts/api/")
 # Libraries that bring inference or signal processing with them: seconds of start and hundreds of MB.
 HEAVY = {
     "faster_whisper", "ctranslate2", "onnxruntime", "torch", "torchaudio", "av", "kokoro_onnx", "piper", "TTS",

@@ -31,6 +31,8 @@ SESSIONS = [
     "build",
     "ci",
     "coqui",
+    "conformance",
+    "clients-latest",
 ]
 TARGETS = [
     "help",
@@ -48,6 +50,9 @@ TARGETS = [
     "test-coqui",
     "bench-overhead",
     "bench-memory",
+    "bench-upload",
+    "conformance",
+    "conformance-real",
     "clean",
 ]
 HATCH_SCRIPTS = [
@@ -77,7 +82,7 @@ def pyproject() -> dict[str, Any]:
 def nox_menu() -> dict[str, str]:
     """Session names without their Python version, and what the menu says of them."""
     shown = subprocess.check_output([BIN / "nox", "--list"], cwd=ROOT, text=True)
-    return dict(re.findall(r"^[*-] ([a-z0-9]+)(?:-[0-9.]+)? -> (.*)$", shown, flags=re.MULTILINE))
+    return dict(re.findall(r"^[*-] ([a-z0-9]+(?:-[a-z]+)?)(?:-[0-9.]+)? -> (.*)$", shown, flags=re.MULTILINE))
 
 
 def test_every_session_is_there_and_says_what_it_does(nox_menu: dict[str, str]) -> None:

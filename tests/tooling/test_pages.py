@@ -20,8 +20,9 @@ from tts.settings import TtsSettings
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = (".", "docs", "docs/adr", "scripts", "voices", ".docs", "examples", "bench")
 PAGES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
-# Names of the same form that somebody else reads, such as our tests.
+# Names of the same form that somebody else reads, such as our tests and other programs.
 FOREIGN = {"MODEL_DIR", "VOICE_STACK_TEST_DATA"}
+FOREIGN |= {"ASR_BASE_URL", "ASR_DIARIZE", "TTS_MODELS", "TTS_OPENAI_URL", "TTS_VOICES"}
 
 
 def page_id(path: Path) -> str:
