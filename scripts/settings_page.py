@@ -72,10 +72,11 @@ def _default(field: FieldInfo) -> str:
 
 
 def allowed(field: FieldInfo) -> str:
-    """Return the allowed values of a field, in words."""
+    """Return the allowed values of a field, in words; its examples are those that its type does not say."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     limits = [f"{signs[key]} {getattr(rule, key):g}" for rule in field.metadata for key in signs if hasattr(rule, key)]
-    return ", ".join([kind(field.annotation), *limits])
+    told = ", ".join([kind(field.annotation), *limits])
+    return " or ".join([told, *map(str, field.examples or ())])
 
 
 def kind(annotation: Any) -> str:

@@ -137,7 +137,8 @@ class AsrService(Service):
                     head_seconds=head_seconds,
                 )
         except MediaError as error:
-            raise _MEDIA_ERRORS.get(error.reason, errors.InvalidAudio)(str(error), param="file") from error
+            param = "audio_track" if error.reason == "no_track" else "file"
+            raise _MEDIA_ERRORS.get(error.reason, errors.InvalidAudio)(str(error), param=param) from error
         except DecoderKilled as error:
             raise errors.DecoderFailed("the audio decoder was ended from outside; try again") from error
         except OSError as error:

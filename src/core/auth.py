@@ -18,6 +18,8 @@ from core.settings import ServiceSettings
 PUBLIC_PATHS = frozenset({"/health", "/healthz", "/healthcheck", "/livez", "/readyz", "/ready", "/"})
 LISTINGS = frozenset({"/models", "/audio/voices", "/audio/models"})
 """The lists that clients read without a key, below the prefix of the API or at the root."""
+BROWSED = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
+"""What people open in a browser, which can ask them for a password but sends no key."""
 OWNER = "owner"
 """Where the request's state holds the digest of its key."""
 
@@ -40,20 +42,21 @@ class ApiKeys:
         """Return whose request it is, the hex digest of its key or ""; raise InvalidApiKey unless it may pass.
 
         Accepts `Authorization: Bearer KEY`, `api-key: KEY` and `x-api-key: KEY`, and on the routes of Bazarr, which can
-        send nothing but an address with a name and a password in it, the password.
+        send nothing but an address with a name and a password in it, and on the pages for browsers, the password.
         """
         if not self._digests:
             return ""
-        given = _given(headers, basic=self._dialect.may_use_basic(path))
+        given = _given(headers, basic=path in BROWSED or self._dialect.may_use_basic(path))
         digest = _digest(given)
         # Every key is compared, so that the time says nothing about which one was near.
         if given and sum(hmac.compare_digest(digest, known) for known in self._digests):
             return digest.hex()
         if self._is_public(method, path):
             return ""
-        if not given:
-            raise InvalidApiKey("no API key was given; send 'Authorization: Bearer KEY'")
-        raise InvalidApiKey("the API key is not valid")
+        told = "the API key is not valid" if given else "no API key was given; send 'Authorization: Bearer KEY'"
+        error = InvalidApiKey(told)
+        error.for_browser = path in BROWSED
+        raise error
 
     def _is_public(self, method: str, path: str) -> bool:
         if method == "OPTIONS" or path in PUBLIC_PATHS:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from core.errors import FileTooLarge
 
+_RECORDINGS = re.compile(r".*/audio/(transcriptions(/verbose)?|translations|jobs)")
 
-def check_declared(length: str | None, limit: int, *, advice: str = "") -> None:
+
+def param_of(path: str) -> str | None:
+    """Return the field that makes the bodies of a route large, None where there is not one alone."""
+    return "file" if _RECORDINGS.fullmatch(path) else None
+
+
+def check_declared(length: str | None, limit: int, *, advice: str = "", param: str | None = "file") -> None:
     """Raise FileTooLarge where the content length, None without one, says that the body has more than `limit` bytes."""
     if int(length or 0) > limit:
-        raise too_large(limit, advice=advice)
+        raise too_large(limit, advice=advice, param=param)
 
 
 def too_large(limit: int, *, advice: str = "", param: str | None = "file") -> FileTooLarge:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import ModelNotFound
+from core.errors import ModelNotFound, shortened
 from core.model_entry import CatalogueData, ModelEntry, ModelRef, read_catalogue
 from core.model_folder import detect
 from core.model_store import Damage, Manifest, ModelStore
@@ -71,8 +71,10 @@ class Catalogue:
             return fallback
         ref = self._named(wanted)
         if ref is None:
-            raise ModelNotFound(f"model {wanted!r} does not exist; there are: {self._ids(task)}", param="model")
-        ref = self._check_task(ref, task)
+            raise ModelNotFound(
+                f"model {shortened(wanted)!r} does not exist; {self._ids(task, fallback)}", param="model"
+            )
+        ref = self._check_task(ref, task, fallback)
         entry = self._entries.get(ref.id)
         if fallback and fallback.id != ref.id and entry and entry.falls_back and not ref.installed:
             return replace(fallback, stands_in_for=ref.id)
@@ -138,7 +140,9 @@ class Catalogue:
     def _entry(self, name: str) -> ModelEntry:
         entry = self._by_name.get(name.strip().casefold())
         if entry is None:
-            raise ModelNotFound(f"model {name!r} is not in the catalogue; there are: {', '.join(self._entries)}")
+            raise ModelNotFound(
+                f"model {shortened(name)!r} is not in the catalogue; there are: {', '.join(self._entries)}"
+            )
         return entry
 
     def _named(self, name: str) -> ModelRef | None:
@@ -176,13 +180,17 @@ class Catalogue:
     def _means_default(self, name: str, task: str | None) -> bool:
         return any(name.casefold() in names for of, names in self._defaults.items() if task in {None, of})
 
-    def _check_task(self, ref: ModelRef, task: str | None) -> ModelRef:
+    def _check_task(self, ref: ModelRef, task: str | None, default: ModelRef | None = None) -> ModelRef:
         if task in {None, ref.task}:
             return ref
-        raise ModelNotFound(f"model {ref.id!r} does {ref.task}; for {task} there are: {self._ids(task)}", param="model")
+        raise ModelNotFound(f"model {ref.id!r} does {ref.task}; for {task}: {self._ids(task, default)}", param="model")
 
-    def _ids(self, task: str | None) -> str:
-        return ", ".join(ref.id for ref in self.entries(task))
+    def _ids(self, task: str | None, default: ModelRef | None) -> str:
+        """Return the models that answer, the default first, which need not be of the catalogue; then those to pull."""
+        refs = {ref.id: ref for ref in [*([default] if default else []), *self.entries(task)]}.values()
+        here = ", ".join(ref.id for ref in refs if ref.installed) or "none"
+        others = ", ".join(ref.id for ref in refs if not ref.installed)
+        return f"installed: {here}" + (f"; can be pulled: {others}" if others else "")
 
 
 def _as_folder(name: str) -> Path | None:

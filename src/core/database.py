@@ -1,4 +1,4 @@
-"""A SQLite file that keeps what it acknowledged: WAL, every commit on the disk, SQLite's errors told as ours."""
+"""A private SQLite file that keeps what it acknowledged: WAL, every commit on the disk, errors told as ours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 class Database:
     """One connection to the file at `path`, opened (and made, by `schema`) when it is first needed.
 
+    File and folder are for their owner alone; those that were open to others are closed to them at once.
     Every call but `run` blocks, and may be made from any thread. Raises InsufficientStorage for a full disk and
     Unavailable for a file that is locked, damaged, unreadable or of a newer `version` of this program.
     """
@@ -42,6 +44,7 @@ class Database:
         self._lock = threading.Lock()
         # Its own: whoever waits for a locked file must not keep the loop's few threads from everybody else.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        _close_to_others(path)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work`, which uses this database, in its thread; Unavailable when others kept that busy all the time.
@@ -134,12 +137,15 @@ class Database:
                 log.error("%s was deleted while it was in use; writing it again", self.path.name)
                 for leftover in ("-wal", "-shm"):
                     self.path.with_name(self.path.name + leftover).unlink(missing_ok=True)
+                _make_file(self.path)
                 self._connection.execute("VACUUM INTO ?", (str(self.path),))
         finally:
             self._disconnect()
 
     def _connect(self) -> sqlite3.Connection:
         make_folder(self.path.parent)
+        _make_file(self.path)
+        _close_to_others(self.path)
         connection = sqlite3.connect(
             self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
@@ -205,11 +211,32 @@ def fsync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a private folder and what is missing above it; all names are on the disk when this returns."""
+    """Make a private folder and what is missing above it, as private; all names are on the disk when this returns."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed(made):  # with `parents`, mkdir would make those above with the umask's mode
+        folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     for folder in made:
         fsync(folder.parent)
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, where there is none; SQLite gives its log the mode of the file."""
+    # Only what is new is opened: closing any descriptor of a file ends the locks that SQLite holds on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _close_to_others(path: Path) -> None:
+    """Take everybody else's rights to a database, its log and its folder away, as far as they are ours."""
+    if not path.is_file():
+        return
+    for each in (path.parent, *(path.with_name(path.name + end) for end in ("", "-wal", "-shm"))):
+        # A sticky folder, as /tmp, is everybody's. What cannot be changed still works.
+        with contextlib.suppress(OSError):
+            facts = each.stat()
+            if facts.st_mode & 0o077 and facts.st_uid == os.geteuid() and not facts.st_mode & stat.S_ISVTX:
+                each.chmod(stat.S_IMODE(facts.st_mode) & 0o700)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

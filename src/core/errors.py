@@ -47,6 +47,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+ECHOED = 200
+"""The most characters of a name, a path or a method that are told back to its sender, or to the log."""
+
+
+def shortened(text: str) -> str:
+    """Return what a client sent as messages and log lines repeat it: cut where it is too long to be read."""
+    return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
+
 
 class VoiceStackError(Exception):
     """Base of the tree. `message` is for the client: it never holds a path, a traceback or other people's data."""
@@ -144,10 +152,12 @@ class InvalidApiKey(VoiceStackError):
     type = "invalid_request_error"
     code = "invalid_api_key"
     retry = False
+    for_browser = False
+    """Whether a browser is to ask its user for the key, as the password."""
 
     def headers(self) -> dict[str, str]:
         """Add the challenge that RFC 9110 asks of a 401."""
-        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+        return {**super().headers(), "WWW-Authenticate": 'Basic realm="voice-stack"' if self.for_browser else "Bearer"}
 
 
 class Forbidden(VoiceStackError):

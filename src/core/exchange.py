@@ -15,16 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core import errors, logs
 from core.answers import ERROR_HEADER, error_response
 from core.auth import OWNER, ApiKeys
-from core.body_limit import check_declared
+from core.body_limit import check_declared, param_of
 from core.dialect import Dialect
 from core.disconnect import ClientLeft
-from core.errors import VoiceStackError
+from core.errors import VoiceStackError, shortened
 from core.metrics import Metrics
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 30.0
 DRAIN_BYTES = 1 << 30
 """What is read, to be thrown away, of a request that was answered before its body had come."""
+CLIENT_LEFT = 499
+"""The status, nginx's, that logs and numbers have for a request whose client left before the answer."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _QUIET = {"/livez", "/readyz", "/health", "/metrics"}
 
@@ -44,10 +46,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"].endswith("/") and scope["path"] != "/":
-            # A redirect would lose the body of a POST.
-            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         exchange = Exchange(scope, receive, send, self._metrics, self._dialect)
+        scope = exchange.scope
         token = logs.request_id.set(exchange.id)
         try:
             try:
@@ -67,18 +67,21 @@ class RequestMiddleware:
         owner = self._keys.check(scope["method"], scope["path"], headers)
         scope.setdefault("state", {})[OWNER] = owner
         # Before anything is read or made for it; a route with a lower limit of its own looks again.
-        check_declared(headers.get("content-length"), self._max_body)
+        check_declared(headers.get("content-length"), self._max_body, param=param_of(scope["path"]))
 
 
 class Exchange:
     """One request and its answer, seen from the outermost layer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, metrics: Metrics, dialect: Dialect) -> None:
-        self._scope = scope
+        self.scope = _as_routed(scope)
+        """The request as the routes see it."""
+        self._method = scope["method"]
+        self._ended = False
         self._receive = receive
         self._send = send
         self._metrics = metrics
-        self._text = dialect.speaks_text(scope["path"])
+        self._text = dialect.speaks_text(self.scope["path"])
         self._started = time.monotonic()
         self._first_byte: float | None = None
         self._status: int | None = None
@@ -98,8 +101,16 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Hand a message to the server: the head with our headers, an early refusal so that it can be read."""
+        if self._ended:
+            return
         if message["type"] == "http.response.start":
             self._begin(message)
+            if self._method == "HEAD":
+                # The head is all of the answer; what waits for its client to leave, a stream, sees it leave now.
+                self._ended = True
+                await self._send(message)
+                message = {"type": "http.response.body", "body": b""}
+                message = await self._linger(message) if self._drains else message
         elif message["type"] == "http.response.body":
             if self._first_byte is None and message.get("body"):
                 self._first_byte = time.monotonic() - self._started
@@ -146,7 +157,7 @@ class Exchange:
             log.error("unexpected error", exc_info=error)
             error = errors.InternalError(f"an unexpected error occurred; the log has it under {self.id}")
         if self._status is None:
-            await error_response(error, text=self._text)(self._scope, self.receive, self.send)
+            await error_response(error, text=self._text)(self.scope, self.receive, self.send)
         else:
             # The server sees an unfinished answer and drops the connection, which is what the client must see.
             log.warning("the answer broke off: %s", error.message)
@@ -154,12 +165,23 @@ class Exchange:
 
     def end(self) -> None:
         """Count the request and write its line."""
-        path, method = self._scope["path"], self._scope["method"]
+        path = self.scope["path"]
+        status = self._status or CLIENT_LEFT
         seconds = time.monotonic() - self._started
-        template = getattr(self._scope.get("route"), "path", "none")
-        self._metrics.end_request(template, method, self._status, seconds=seconds, first_byte=self._first_byte)
+        template = getattr(self.scope.get("route"), "path", "none")
+        self._metrics.end_request(template, self._method, status, seconds=seconds, first_byte=self._first_byte)
         level = logging.DEBUG if path in _QUIET else logging.INFO
-        log.log(level, "%s %s %s %d ms", method, path, self._status, round(seconds * 1000))
+        log.log(level, "%s %s %s %d ms", shortened(self._method), shortened(path), status, round(seconds * 1000))
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
+
+
+def _as_routed(scope: Scope) -> Scope:
+    """Return a request as the routes know it: HEAD is a GET whose body stays away, and no path ends in a slash."""
+    routed = dict(scope)
+    if scope["method"] == "HEAD":
+        routed["method"] = "GET"
+    # A redirect would lose the body of a POST.
+    routed["path"] = scope["path"].rstrip("/") or "/"
+    return routed

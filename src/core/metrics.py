@@ -56,13 +56,11 @@ class Metrics:
         """Count a request that is being answered."""
         self._in_progress.inc()
 
-    def end_request(
-        self, route: str, method: str, status: int | None, *, seconds: float, first_byte: float | None
-    ) -> None:
-        """Count a request that is over; `status` is None when its client left before the answer."""
+    def end_request(self, route: str, method: str, status: int, *, seconds: float, first_byte: float | None) -> None:
+        """Count a request that is over."""
         self._in_progress.dec()
         known = method if method in _METHODS else "other"
-        self._requests.labels(route, known, str(status or "none")).inc()
+        self._requests.labels(route, known, str(status)).inc()
         self._duration.labels(route).observe(seconds)
         if first_byte is not None:
             self._first_byte.labels(route).observe(first_byte)

@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from core.answers import JsonResponse
+from core.errors import InvalidRequest, shortened
 from core.host import ModelHost
-from core.model_entry import ModelRef
+from core.model_entry import TASKS, ModelRef
 from core.service import Service
 
 Details = Callable[[ModelRef], Mapping[str, Any]]
@@ -48,6 +49,8 @@ def model_routes(host: ModelHost, details: Details = _no_details) -> APIRouter:
 
     @routes.get("/models", summary="List the installed models")
     async def models(task: str | None = None) -> Response:
+        if task and task not in TASKS:
+            raise InvalidRequest(f"unknown task {shortened(task)!r}; use one of {', '.join(TASKS)}", param="task")
         return JsonResponse({"object": "list", "data": listed(task)})
 
     @routes.get("/audio/models", summary="List the installed models, as Open WebUI reads them")

@@ -19,7 +19,7 @@ from core import errors
 from core.answers import MODEL_HEADER, JsonResponse, error_response, from_validation
 from core.auth import ApiKeys
 from core.dialect import OPENAI, Dialect
-from core.errors import VoiceStackError
+from core.errors import VoiceStackError, shortened
 from core.exchange import RequestMiddleware
 from core.metrics import CONTENT_TYPE as METRICS_TYPE
 from core.schemas import capability_routes
@@ -133,7 +133,7 @@ def _add_error_handlers(app: FastAPI, dialect: Dialect) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
         cls = _HTTP_ERRORS.get(error.status_code, errors.InvalidRequest)
         what = HTTPStatus(error.status_code).phrase
-        response = answer(request, cls(f"{what}: {request.method} {request.url.path}"))
+        response = answer(request, cls(f"{what}: {shortened(request.method)} {shortened(request.url.path)}"))
         response.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             # Starlette names the methods of the first route with this path only.
@@ -152,11 +152,12 @@ def _add_error_handlers(app: FastAPI, dialect: Dialect) -> None:
 def _allowed(app: FastAPI, request: Request) -> list[str]:
     """Return the methods that some route answers on the path of a request."""
     scope = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
-    return [
+    found = [
         method
         for method in _METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
     ]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

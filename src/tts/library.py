@@ -1,8 +1,8 @@
 """The voices people make by request: files in the voices folder, added, renamed and deleted one at a time.
 
 A voice `voice_<24 hex digits>` is a `.wav` and a `.json` of that stem. The recording comes last and goes first, so that
-whoever lists the folder never sees half a voice. Files that people put there by hand are never changed. Everything here
-blocks.
+whoever lists the folder never sees half a voice; both are for their owner alone. Files that people put there by hand
+are never changed. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from core import errors
 from core.database import fsync
 from core.spool import storage_error
 from tts.recordings import Recordings
-from tts.sidecar import MADE_ID, NAME, Sidecar, read_sidecar
+from tts.sidecar import MADE_ID, NAME, Sidecar, open_ordinary, read_sidecar
 from tts.voice import Voice
 
 _LOCK = ".lock"
@@ -42,6 +43,9 @@ class Library:
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
         self._folder = recordings.folder
+        for path in self._folder.glob("voice_*"):
+            if MADE_ID.fullmatch(path.stem) and path.suffix in {".wav", ".json"}:
+                _close_to_others(path)
 
     def voices(self) -> list[Voice]:
         """Return all recordings of the folder as voices."""
@@ -139,7 +143,7 @@ class Library:
         """Write a file that is there whole or not at all, also after a loss of power. Never follows a link."""
         part = path.with_name(f".{path.name}{_PART}")
         try:
-            with part.open("xb") as file:
+            with open(part, "xb", opener=_private) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -156,6 +160,18 @@ class Library:
         for path in self._folder.glob("voice_*.json"):
             if MADE_ID.fullmatch(path.stem) and not os.path.lexists(path.with_suffix(".wav")):
                 path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _close_to_others(path: Path) -> None:
+    """Take everybody else's rights to a file away, where it is ours and no link."""
+    with suppress(OSError), open_ordinary(path) as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            os.fchmod(file.fileno(), mode & 0o700)
 
 
 def _dump(about: Sidecar) -> bytes:

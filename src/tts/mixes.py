@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable
 
 from core.errors import InvalidRequest
-from tts.voice import Share, Voice
+from tts.voice import Share, Voice, quoted
 
 MAX_VOICES = 8
+MAX_WEIGHT = 999_999
 _WEIGHT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+_NUMBER_LIKE = re.compile(r"[-0-9.,eE\s]*")
 
 
 def is_mix(name: str) -> bool:
     """Tell whether a name that is no voice's may be that of a mix."""
-    return "+" in name or name.endswith(")")
+    _, bracket, inside = name.rstrip().rpartition("(")
+    return "+" in name or bool(bracket and inside.endswith(")") and _NUMBER_LIKE.fullmatch(inside[:-1]))
 
 
 def mixed(name: str, find: Callable[[str], Voice]) -> Voice:
@@ -29,8 +32,10 @@ def mixed(name: str, find: Callable[[str], Voice]) -> Voice:
     if not total > 0:
         raise InvalidRequest("the weights of a mix must add up to more than 0", param="voice")
     voices = [find(part) for part, _ in parts]
-    if any(voice.type != "builtin" for voice in voices):
-        raise InvalidRequest("only the model's own voices can be mixed", param="voice")
+    if recorded := next((voice for voice in voices if voice.type != "builtin"), None):
+        raise InvalidRequest(
+            f"only built-in voices can be mixed, {quoted(recorded.name)} is a recording", param="voice"
+        )
     shares = [Share(id=voice.id, weight=part[1] / total) for voice, part in zip(voices, parts, strict=True)]
     main = voices[shares.index(max(shares, key=lambda share: share.weight))]
     label = "+".join(f"{voice.id}({part[1]:g})" for voice, part in zip(voices, parts, strict=True))
@@ -40,8 +45,14 @@ def mixed(name: str, find: Callable[[str], Voice]) -> Voice:
 def _part(text: str) -> tuple[str, float]:
     name, weight = text.strip(), "1"
     head, bracket, inside = name.rpartition("(")
-    if bracket and inside.endswith(")") and _WEIGHT.fullmatch(given := inside[:-1].strip()):
-        name, weight = head.rstrip(), given
-    if not name:
+    if bracket and inside.endswith(")"):
+        name, weight = head.rstrip(), inside[:-1].strip()
+    if not name or (bracket and not inside.endswith(")")):
         raise InvalidRequest("write a mix of voices as name(2)+other(1)", param="voice")
+    if not _WEIGHT.fullmatch(weight) or float(weight) > MAX_WEIGHT:
+        raise InvalidRequest(
+            f"the weight of {quoted(name)} must be a number from 0 to {MAX_WEIGHT}, like 2 or 0.5, "
+            f"with at most 6 decimals; got {quoted(weight)}",
+            param="voice",
+        )
     return name, float(weight)

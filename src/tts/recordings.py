@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 
 MAX_RECORDING_BYTES = 64 << 20
 MAX_TRANSCRIPT_BYTES = 16 << 10
+_HEAD_BYTES = 16
+_RIFF, _IFF = (b"RIFF", b"RIFX", b"RF64"), (b"AIFF", b"AIFC", b"8SVX", b"16SV")
+# The others that soundfile reads, whatever the file is called: FLAC, Ogg, MP3 with a tag, CAF, AU, W64, NIST, VOC.
+_MAGIC = (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"dns.", b"riff\x2e\x91\xcf\x11", b"NIST_1A", b"Creative Voice")
+_MPEG = re.compile(rb"\0*\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd]")  # layers II and III; FF FE begins UTF-16
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _Files = dict[str, os.stat_result]
 _Stamp = tuple[tuple[int, int, int, int] | None, ...]
@@ -32,7 +37,8 @@ _Stamp = tuple[tuple[int, int, int, int] | None, ...]
 def scan(folder: Path) -> dict[str, Voice]:
     """Return the recordings of a folder as voices by id, which is the full file stem; no folder means no voices.
 
-    Only ordinary files count: links, pipes, folders, empty and huge files are left out with a warning.
+    Only ordinary files that begin as audio does count: links, pipes, folders, empty, huge and other files are left out
+    with a warning.
     """
     return dict(Recordings(folder).voices())
 
@@ -95,7 +101,7 @@ def _stamp(facts: os.stat_result | None) -> tuple[int, int, int, int] | None:
 def _voice(folder: Path, name: str, files: _Files) -> Voice | None:
     facts = files[name]
     stem = os.path.splitext(name)[0]  # noqa: PTH122
-    if problems := list(_problems(stem, facts)):
+    if problems := list(_problems(stem, facts)) or list(_damage(folder / name)):
         log.warning("voices folder: %r is left out: %s", name, ", ".join(problems))
         return None
     voice = Voice(
@@ -125,6 +131,20 @@ def _problems(stem: str, facts: os.stat_result) -> Iterator[str]:
         yield f"larger than {MAX_RECORDING_BYTES >> 20} MiB"
     if not stem.isprintable() or "\\" in stem or ".." in stem:
         yield "not a usable name"
+
+
+def _damage(path: Path) -> Iterator[str]:
+    """Yield why an ordinary file is no recording, told from its first bytes; soundfile is not for this process."""
+    try:
+        with open_ordinary(path) as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"
+        return
+    riff = head[:4] in _RIFF and head[8:12] == b"WAVE"
+    iff = head[:4] == b"FORM" and head[8:12] in _IFF
+    if not (riff or iff or head.startswith(_MAGIC) or _MPEG.match(head)):
+        yield "no audio"
 
 
 def _transcript(path: Path, facts: os.stat_result | None) -> str | None:

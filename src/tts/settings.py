@@ -72,6 +72,7 @@ class TtsSettings(ServiceSettings):
     max_input: PositiveInt = Field(
         default=50_000,
         validation_alias="TTS_MAX_INPUT",
+        examples=["strict"],
         description="Longest text of one request, in characters; strict means OpenAI's 4096.",
     )
     voice_cloning: bool = Field(

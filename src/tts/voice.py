@@ -8,6 +8,8 @@ from typing import Literal
 
 from utils.audio.pcm import Audio
 
+MAX_SHOWN = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
@@ -38,6 +40,11 @@ class Voice:
     created_at: int = 0
     mix: tuple[Share, ...] = ()
     one_shot: bool = False
+
+
+def quoted(name: str) -> str:
+    """Return a name that somebody sent as messages show it: in quotes, at most MAX_SHOWN characters, no controls."""
+    return repr(name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN - 1]}…")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

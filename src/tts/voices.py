@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.errors import VoiceNotFound
 from tts.recordings import Recordings, speaker_of
-from tts.voice import Voice
+from tts.voice import Voice, quoted
 
 DEFAULT_VOICES = ("af_heart", "jf_alpha")
 _SHOWN = 20
@@ -48,7 +48,7 @@ class VoiceBook:
         if found is None and (not name or name in stand_ins()):
             found = self._default_of(known, language)
         if found is None:
-            raise VoiceNotFound(_message([voice.name for voice in known.values()]), param="voice")
+            raise VoiceNotFound(_message(name, [voice.name for voice in known.values()]), param="voice")
         return found
 
     def _by_id(self, builtin: Iterable[Voice], *, clones: bool) -> dict[str, Voice]:
@@ -82,9 +82,9 @@ def _spoken(known: Mapping[str, Voice], language: str | None) -> Voice | None:
     return next(iter(known.values()), None)
 
 
-def _message(names: Sequence[str]) -> str:
-    """Return the same words for every bad name: which files exist must not be told by it."""
-    if not names:
+def _message(name: str | None, names: Sequence[str]) -> str:
+    """Return the same words around every bad name: which files exist must not be told by it."""
+    if not names or not name:
         return "this model has no voices; put a recording into the voices folder"
     more = f" and {len(names) - _SHOWN} more, see GET /v1/audio/voices" if len(names) > _SHOWN else ""
-    return f"this model has no such voice; there are: {', '.join(names[:_SHOWN])}{more}"
+    return f"this model has no voice {quoted(name)}; there are: {', '.join(names[:_SHOWN])}{more}"

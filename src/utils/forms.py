@@ -34,7 +34,8 @@ class Form:
     def array(self, name: str) -> list[str]:
         """Return the items of `name`: repeated `name` or `name[]`, `name[0]`..., one JSON array, or a comma list.
 
-        Only a value that stands alone is taken as JSON or cut at commas, and a data URL never is.
+        Only a value that stands alone is taken as JSON or cut at commas. It is cut under the bare name only, because
+        clients that write `name[]` mean one item, and a data URL never is.
         Raises ValueError for a JSON array that holds more than strings and numbers, and for more than MAX_ITEMS items.
         """
         plain: list[str] = []
@@ -49,7 +50,10 @@ class Form:
             else:
                 plain.append(value)
         values = plain + [value for _, value in sorted(indexed, key=lambda item: item[0])]
-        return _items(name, values[0]) if len(values) == 1 else values
+        if len(values) != 1:
+            return values
+        is_bare = any(key == name and value.strip() for key, value in self.fields)
+        return _items(name, values[0], is_bare=is_bare)
 
     def mapping(self, name: str) -> dict[str, object] | None:
         """Return the object `name`, written as `name[key]`, `name.key` or one JSON object; None when absent.
@@ -74,11 +78,12 @@ def flag(value: object) -> bool:
     return found
 
 
-def _items(name: str, text: str) -> list[str]:
+def _items(name: str, text: str, *, is_bare: bool) -> list[str]:
+    is_array = text.lstrip().startswith("[")
     # In JSON each data URL has a comma of its own.
-    if text.count(",") >= 2 * MAX_ITEMS:
+    if (is_bare or is_array) and text.count(",") >= 2 * MAX_ITEMS:
         raise ValueError(f"{name} has more than {MAX_ITEMS} items")
-    if text.lstrip().startswith("["):
+    if is_array:
         try:
             loaded = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -87,8 +92,8 @@ def _items(name: str, text: str) -> list[str]:
             if not all(isinstance(item, str | int | float) for item in loaded):
                 raise ValueError(f"{name} must be a list of strings")
             return [str(item) for item in loaded if str(item).strip()]
-    if text.lstrip().startswith("data:"):
-        return [text]
+    if not is_bare or text.lstrip().startswith("data:"):
+        return [text.strip()]
     return [item.strip() for item in text.split(",") if item.strip()]
 
 

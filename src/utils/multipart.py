@@ -26,13 +26,21 @@ _URLENCODED_BYTES = 1 << 20
 _AT_ONCE_BYTES = 4 << 10
 """So much is read in less than a millisecond."""
 _CONTENT_TYPE_CHARS = 1000
+_NAME_CHARS = 100
 _BOUNDARY = re.compile(rb"[\x20-\x7e]{1,256}")
 _QUOTED = re.compile(r'"[^"]*"')
 _TEXT_TYPES = ("text/", "application/json", "application/x-www-form-urlencoded")
 
 
 class MultipartError(ValueError):
-    """The body is not the form it claims to be, or has more parts than allowed; the message is fit for a client."""
+    """The body is not the form it claims to be, or has more parts than allowed; the message is fit for a client.
+
+    `field` is the name of the field that is wrong, None where it is not one.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 async def read_form(
@@ -157,7 +165,7 @@ class _Collector:
 
     def form(self) -> Form:
         """Return what was read; only after the last `flush`."""
-        fields = [(part.name, _utf8(part.buffer, part.name)) for part in self._fields]
+        fields = [(part.name, _value(part)) for part in self._fields]
         return Form(fields, [file.uploaded() for file in self._files])
 
 
@@ -236,11 +244,12 @@ def _describe(headers: dict[str, str]) -> tuple[str, str | None, str]:
     return name, "" if named or binary else None, content_type
 
 
-def _utf8(data: bytes | bytearray, name: str) -> str:
+def _value(part: _Part) -> str:
     try:
-        return data.decode()
+        return part.buffer.decode()
     except UnicodeDecodeError as error:
-        raise MultipartError(f"the field {name[:100]!a} is not UTF-8 text") from error
+        name = part.name[:_NAME_CHARS]
+        raise MultipartError(f"the field {name!a} is not UTF-8 text", field=name.partition("[")[0]) from error
 
 
 async def _read_urlencoded(stream: AsyncIterator[bytes], limits: _Limits, max_bytes: int) -> Form:
@@ -256,8 +265,8 @@ async def _read_urlencoded(stream: AsyncIterator[bytes], limits: _Limits, max_by
 
 
 def _urlencoded(body: bytearray, limits: _Limits) -> Form:
-    text = _utf8(body, "body")
     try:
+        text = body.decode()
         return Form(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=limits.fields))
     except ValueError as error:  # too many fields, or percent-encoded bytes that are no UTF-8
         raise MultipartError("the urlencoded body has too many fields or is not UTF-8") from error

@@ -281,6 +281,18 @@ def test_a_request_without_a_file_is_told_so(url: str) -> None:
         assert answer.headers["content-type"].startswith("text/plain")
 
 
+@pytest.mark.parametrize("path", ["/asr", "/bazarr/detect-language"])
+def test_a_body_of_another_kind_is_told_how_it_is_sent(url: str, path: str) -> None:
+    answer = requests.post(f"{url}{path}", data=b"x", headers={"Content-Type": "text/plain"}, timeout=TIMEOUT)
+    assert answer.status_code == 415
+    assert "audio_file" in answer.text
+    assert "input_audio" not in answer.text
+
+
+def test_an_output_counts_in_any_case(url: str) -> None:
+    assert subtitles(url, speech(1), output="SRT").content == subtitles(url, speech(1)).content != b""
+
+
 def test_a_crash_is_text_too(url: str) -> None:
     answer = subtitles(url, speech(1, seed=77), initial_prompt="fake:crash")
     assert answer.status_code == 503

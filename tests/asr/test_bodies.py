@@ -208,6 +208,16 @@ def test_another_content_type_is_not_read(asr: httpx.Client, kind: str) -> None:
     refused(asr.post(PATH, content=b"x", headers={"content-type": kind}), 415, "unsupported_media_type", None)
 
 
+def test_a_field_that_is_no_text_is_named(asr: httpx.Client) -> None:
+    body = part('name="prompt"', b"caf\xe9") + part('name="file"; filename="a.wav"', wav()) + b"--XX--\r\n"
+    refused(asr.post(PATH, content=body, headers={"content-type": FORM}), 400, "invalid_value", "prompt")
+
+
+def test_a_track_that_is_not_there_is_named(asr: httpx.Client) -> None:
+    answer = asr.post(PATH, files={"file": ("a.wav", wav())}, data={"audio_track": "7"})
+    assert "no audio track 7; it has 1" in refused(answer, 400, "invalid_audio", "audio_track")
+
+
 # --- samples without a header
 
 

@@ -50,6 +50,23 @@ def test_empty_fields_are_absent() -> None:
     assert asked(**dict.fromkeys(TranscriptionRequest.model_fields, " ")) == asked()
 
 
+@pytest.mark.parametrize("key", ["timestamp_granularities", "timestamp_granularities[]"])
+def test_choices_may_be_one_comma_list_in_either_spelling(key: str) -> None:
+    assert asked((key, "word, segment")).timestamp_granularities == ("word", "segment")
+
+
+def test_the_words_of_a_choice_count_in_any_case() -> None:
+    given = asked(
+        ("timestamp_granularities[]", "Word"), ("include[]", "LogProbs"), response_format="SRT", task="Translate"
+    )
+    assert (given.response_format, given.task, given.shows_words, given.logprobs) == ("srt", "translate", True, True)
+    assert asked(("chunking_strategy[type]", "Server_VAD")) == asked(("chunking_strategy[type]", "server_vad"))
+
+
+def test_one_name_with_a_comma_is_one_name() -> None:
+    assert asked(("keywords[]", "Smith, John")).keywords == ("Smith, John",)
+
+
 def test_unknown_fields_are_ignored() -> None:
     assert asked(backend="x", enable_diarization="true", stream_options="{") == asked()
 

@@ -394,7 +394,7 @@ def model_not_found(target: Target) -> None:
     answer = transcribe(target.asr, {"model": "no-such-model"})
     error = refused(answer, 404, "model_not_found", "model")
     assert error["type"] == "invalid_request_error"
-    assert set(error["message"].replace(",", " ").split()) & set(known), (known, error["message"])
+    assert set(error["message"].replace(",", " ").replace(";", " ").split()) & set(known), (known, error["message"])
     refused(speak(target.tts, model="no-such-model"), 404, "model_not_found", "model")
     will_fail_again(answer)
 

@@ -23,6 +23,7 @@ from core.auth import owner_of, require_changes
 from core.dialect import OPENAI, WHISPER_WEBSERVICE, Dialect
 from core.disconnect import ClientLeft
 from core.errors import VoiceStackError
+from core.schemas import model_routes
 from core.server import create_service
 from core.settings import Places
 
@@ -39,13 +40,23 @@ def app_of(tmp_path: Path, dialect: Dialect = WHISPER_WEBSERVICE, **more: Any) -
     chosen = settings(tmp_path, **more)
     routes = APIRouter()
 
-    @routes.api_route("/raise/{name}", methods=["GET", "POST"])
+    @routes.api_route("/raise/{name}", methods=["GET", "POST"], include_in_schema=False)
     async def fail(name: str) -> Response:
         if name == "HTTPException":
             raise HTTPException(418, headers={"x-tea": "yes"})
         if name == "KeyError":
             raise KeyError("/secret/path")
+        if name == "ClientLeft":
+            raise ClientLeft
         raise getattr(errors, name)("it went wrong", param="field")
+
+    @routes.get("/endless")
+    async def endless() -> Response:
+        async def parts() -> AsyncGenerator[bytes, None]:
+            yield b"data: 1"
+            await asyncio.Event().wait()
+
+        return Stream(parts(), media_type="text/event-stream", headers={})
 
     @routes.get("/asr")
     async def asr(number: int) -> Response:
@@ -59,7 +70,8 @@ def app_of(tmp_path: Path, dialect: Dialect = WHISPER_WEBSERVICE, **more: Any) -
     async def things() -> Response:
         return Response("deleted")
 
-    return create_service(chosen, AsrService(chosen), [routes], dialect=dialect)
+    service = AsrService(chosen)
+    return create_service(chosen, service, [routes, model_routes(service.host)], dialect=dialect)
 
 
 @asynccontextmanager
@@ -67,6 +79,27 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client
+
+
+async def messages_of(app: FastAPI, method: str, path: str) -> list[Any]:
+    """Return what the app sends to its server, which clients of the tests show in part."""
+    sent: list[Any] = []
+    ended = asyncio.Event()
+    head = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "root_path": ""}
+    scope = {**head, "query_string": b"", "headers": [], "scheme": "http", "server": ("service", 80)}
+
+    async def receive() -> Any:
+        await ended.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            ended.set()
+
+    async with asyncio.timeout(10):
+        await app(scope, receive, send)
+    return sent
 
 
 @pytest.fixture
@@ -124,7 +157,104 @@ async def test_what_others_raise_has_the_envelope_too(
 
 async def test_a_wrong_method_is_told_all_that_would_do(client: httpx.AsyncClient) -> None:
     answer = await client.delete("/raise/x")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/health", "/readyz", "/v1/models", "/models/fake", "/v1/models/no", "/v1/nothing", "/docs", "/"]
+)
+async def test_head_is_a_get_without_its_body(client: httpx.AsyncClient, path: str) -> None:
+    got, headed = await client.get(path), await client.head(path)
+    assert headed.content == b""
+    assert headed.status_code == got.status_code
+    changing = {"x-request-id", "openai-processing-ms"}
+    one, other = ({k: v for k, v in answer.headers.items() if k not in changing} for answer in (got, headed))
+    assert one == other
+
+
+@pytest.mark.parametrize("path", ["/livez", "/v1/endless"])
+async def test_the_head_is_all_that_is_sent_even_of_a_stream(tmp_path: Path, path: str) -> None:
+    head, body = await messages_of(app_of(tmp_path), "HEAD", path)
+    assert head["status"] == 200
+    assert body == {"type": "http.response.body", "body": b""}
+
+
+async def test_a_route_without_get_has_no_head(client: httpx.AsyncClient) -> None:
+    answer = await client.head("/v1/things")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE")
+
+
+async def test_head_needs_the_key_where_get_does(tmp_path: Path) -> None:
+    async with client_of(app_of(tmp_path, api_keys="k")) as client:
+        for path, status in (("/v1/models", 200), ("/health", 200), ("/v1/owner", 401), ("/metrics", 401)):
+            assert (await client.head(path)).status_code == status
+        assert (await client.head("/v1/owner", headers={"api-key": "k"})).status_code == 200
+
+
+async def test_long_paths_and_methods_are_not_repeated_whole(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="core.exchange"):
+        lost = await client.get("/" + "p" * 60_000)
+        odd = await client.request("M" * 60_000, "/livez")
+    assert (lost.status_code, odd.status_code) == (404, 405)
+    assert len(lost.text) < 500
+    assert len(odd.text) < 500
+    lines = [line for line in caplog.messages if line.startswith(("GET /ppp", "MMM"))]
+    assert len(lines) == 1
+    assert all(len(line) < 300 for line in lines)
+
+
+async def test_a_client_that_left_is_counted_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app = app_of(tmp_path)
+    with caplog.at_level(logging.INFO, logger="core.exchange"):
+        assert await messages_of(app, "GET", "/v1/raise/ClientLeft") == []
+        async with client_of(app) as client:
+            numbers = (await client.get("/metrics")).text
+    assert 'status="499"' in numbers
+    assert 'status="none"' not in numbers
+    assert any(line.startswith("GET /v1/raise/ClientLeft 499 ") for line in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/v1/audio/transcriptions", "file"),
+        ("/audio/transcriptions/verbose", "file"),
+        ("/v1/audio/translations", "file"),
+        ("/v1/audio/jobs", "file"),
+        ("/v1/audio/speech", None),
+        ("/v1/audio/voices", None),
+        ("/v1/nothing", None),
+    ],
+)
+async def test_a_declared_oversize_names_the_field_of_recordings_only(
+    tmp_path: Path, path: str, param: str | None
+) -> None:
+    async with client_of(app_of(tmp_path, max_upload_mb=1)) as client:
+        answer = await client.post(path, content=bytes((1 << 20) + 1))
+    assert_envelope(answer, 413, "file_too_large")
+    assert answer.json()["error"]["param"] == param
+
+
+async def test_a_browser_is_asked_for_the_key_of_the_pages_made_for_it(tmp_path: Path) -> None:
+    async with client_of(app_of(tmp_path, api_keys="k")) as client:
+        for path in ("/docs", "/openapi.json"):
+            asked = await client.get(path)
+            assert_envelope(asked, 401, "invalid_api_key")
+            assert asked.headers["www-authenticate"].startswith("Basic realm=")
+            assert (await client.get(path, auth=("", "wrong"))).status_code == 401
+            assert (await client.get(path, auth=("anybody", "k"))).status_code == 200
+        other = await client.get("/v1/owner", auth=("anybody", "k"))
+    assert (other.status_code, other.headers["www-authenticate"]) == (401, "Bearer")
+
+
+async def test_an_unknown_task_is_told_those_there_are(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/v1/models?task=foo")
+    assert_envelope(refused, 400, "invalid_value")
+    assert refused.json()["error"]["param"] == "task"
+    assert "automatic-speech-recognition, text-to-speech" in refused.json()["error"]["message"]
+    assert (await client.get("/v1/models?task=")).json() == (await client.get("/v1/models")).json()
 
 
 @pytest.mark.parametrize("path", ["/v1/raise/NotFound/", "/v1/raise/NotFound"])

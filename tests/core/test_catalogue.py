@@ -220,9 +220,28 @@ class TestNames:
             catalogue.lookup("whisper-base", TTS, default="kokoro")
 
     def test_an_unknown_name_lists_what_there_is(self, catalogue: Catalogue) -> None:
-        with pytest.raises(ModelNotFound, match=r"'nope' does not exist; there are: whisper-base, .*xtts_v2") as caught:
+        with pytest.raises(ModelNotFound, match=r"'nope' does not exist; .*: whisper-base, .*xtts_v2") as caught:
             catalogue.resolve("nope")
         assert caught.value.param == "model"
+
+    def test_what_is_here_is_told_before_what_can_be_pulled(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        with pytest.raises(ModelNotFound, match="exist; installed: none; can be pulled: whisper-base"):
+            catalogue.lookup("nope", ASR)
+        install(catalogue, "whisper-small")
+        outside = Catalogue.load(catalogue.store.cache, engine="fake", data=DATA)
+        for name, start in (("nope", "'nope' does not exist; "), ("xtts_v2", f"does text-to-speech; for {ASR}: ")):
+            with pytest.raises(ModelNotFound) as caught:
+                outside.lookup(name, ASR, default="fake")
+            here, _, others = caught.value.message.partition(start)[2].partition("; ")
+            assert here == "installed: fake, whisper-small"
+            assert others.startswith("can be pulled: whisper-base, ")
+            assert "whisper-small" not in others.split(", ")
+
+    def test_a_long_name_is_not_repeated_whole(self, catalogue: Catalogue) -> None:
+        with pytest.raises(ModelNotFound) as caught:
+            catalogue.lookup("n" * 60_000, ASR)
+        assert "n" * 200 in caught.value.message
+        assert "n" * 201 not in caught.value.message
 
     def test_known_but_not_pulled(self, catalogue: Catalogue) -> None:
         ref = catalogue.resolve("base")

@@ -51,6 +51,38 @@ def test_nothing_is_made_before_it_is_needed(make: Make) -> None:
     assert database.path.parent.stat().st_mode & 0o077 == 0
 
 
+def others_rights(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())}
+
+
+def test_all_files_are_their_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "notes"
+    database = Database(folder / "notes.db", schema=SCHEMA, version=1)
+    before = os.umask(0)
+    try:
+        note(database, "one")
+        closed = dict.fromkeys(("notes", "notes.db", "notes.db-wal", "notes.db-shm"), 0)
+        assert others_rights(folder) == closed
+        assert folder.parent.stat().st_mode & 0o077 == 0, "the folder above was made, too"
+        database.path.unlink()
+        note(database, "two")
+        assert others_rights(folder) == closed
+    finally:
+        os.umask(before)
+        database.close()
+
+
+def test_what_was_open_to_others_is_closed_at_once(make: Make) -> None:
+    database = make()
+    note(database, "one")
+    folder = database.path.parent
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    again = make()
+    assert set(others_rights(folder).values()) == {0}
+    assert notes(again) == ["one"]
+
+
 def test_a_commit_is_seen_by_whoever_opens_the_file_next(make: Make) -> None:
     first = make()
     note(first, "one")

@@ -46,6 +46,11 @@ def test_generated_files_match_the_code() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_word_that_stands_for_a_number_is_told() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert "| `TTS_MAX_INPUT` | `50000` | integer, > 0 or strict |" in page
+
+
 @pytest.mark.parametrize("name", BRIEF_NAMES)
 def test_every_promised_name_is_listed(name: str) -> None:
     assert f"# {name}=" in (ROOT / ".env.example").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -110,6 +111,25 @@ def test_deleting_leaves_nothing_and_works_once(folder: Path, sample: Path) -> N
     for key in ("anna", made.id):
         with pytest.raises(NotFound):
             library.delete(key)
+
+
+def test_made_voices_are_their_owners_alone(folder: Path, sample: Path) -> None:
+    folder.mkdir()
+    by_hand = write_wav(folder / "ben_en.wav")
+    by_hand.chmod(0o644)
+    before = os.umask(0)
+    try:
+        made = Library(Recordings(folder)).add(sample, ABOUT)
+        Library(Recordings(folder)).rename(made.id, "carla")
+    finally:
+        os.umask(before)
+    files = [folder / f"{made.id}{suffix}" for suffix in (".wav", ".json")]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
+    for path in files:
+        path.chmod(0o644)
+    Library(Recordings(folder))
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600], "those of before, too"
+    assert by_hand.stat().st_mode & 0o777 == 0o644
 
 
 def test_files_put_there_by_hand_are_never_changed(folder: Path) -> None:

@@ -46,6 +46,19 @@ def test_what_is_no_mix_is_an_error_of_the_voice(name: str) -> None:
     assert caught.value.param == "voice"
 
 
+@pytest.mark.parametrize("weight", ["-1", "x", "1e9", "12345678", "9999999", "0.1234567", ""])
+def test_a_bad_weight_is_told_with_its_voice(weight: str) -> None:
+    assert is_mix(f"anna({weight})+bea(2)")
+    with pytest.raises(InvalidRequest, match=r"weight of 'anna' must be a number from 0 to 999999") as caught:
+        mixed(f"anna({weight})+bea(2)", find)
+    assert caught.value.message.endswith(f"got {weight!r}")
+
+
+@pytest.mark.parametrize("name", ["anna (copy)", "anna", "anna)", "(anna"])
+def test_a_name_with_words_in_brackets_is_no_mix(name: str) -> None:
+    assert not is_mix(name)
+
+
 def test_long_names_are_no_work() -> None:
     for name in (f"a{' ' * 100_000}b+c", "anna(" + "(" * 100_000 + "+c", "+" * 5_000_000):
         with pytest.raises((InvalidRequest, VoiceNotFound)):

@@ -6,7 +6,9 @@ import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from core.errors import NotFound
 from tts import recordings
@@ -73,6 +75,41 @@ def test_everything_but_ordinary_recordings_is_left_out(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         assert list(scan(folder)) == ["good"]
     assert len(caplog.records) == 8
+
+
+def test_what_is_no_audio_is_left_out_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_wav(tmp_path / "good.wav")
+    for name, junk in {
+        "a": b"this is no audio",
+        "b": b"RIFF\0\0\0\0AVI ",
+        "c": bytes(99),
+        "d": b"\xff\xd8\xff",
+    }.items():
+        (tmp_path / f"{name}.wav").write_bytes(junk)
+    folder = Recordings(tmp_path)
+    for _ in range(3):
+        assert list(folder.voices()) == ["good"]
+    assert [record.message for record in caplog.records if "no audio" in record.message] == caplog.messages
+    assert len(caplog.records) == 4
+    write_wav(tmp_path / "a.wav")
+    assert list(folder.voices()) == ["a", "good"]
+
+
+KINDS = [
+    *[("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")],
+    *[("WAVEX", "PCM_24"), ("WAVEX", "FLOAT"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("NIST", "PCM_16")],
+    *[("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")],
+    *[("MP3", "MPEG_LAYER_III"), ("VOC", "PCM_16"), ("SVX", "PCM_16")],
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "endian"),
+    [*[(*kind, "FILE") for kind in KINDS], ("WAV", "PCM_16", "BIG"), ("AU", "PCM_16", "LITTLE")],
+)
+def test_whatever_is_called_wav_and_is_audio_is_a_voice(tmp_path: Path, kind: str, subtype: str, endian: str) -> None:
+    soundfile.write(tmp_path / "anna.wav", np.zeros(4800), 24_000, subtype, endian, kind)
+    assert list(scan(tmp_path)) == ["anna"]
 
 
 def test_a_transcript_that_is_a_link_is_not_read(tmp_path: Path) -> None:

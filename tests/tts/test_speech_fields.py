@@ -141,6 +141,11 @@ def test_a_mix_that_cannot_be_is_an_error_of_the_voice(tts: httpx.Client, voice:
     refused(tts.post(SPEECH, json={"input": TEXT, "voice": voice}), 400, code, "voice")
 
 
+def test_of_a_mix_the_voice_that_is_missing_is_told(tts: httpx.Client) -> None:
+    answer = tts.post(SPEECH, json={"input": TEXT, "voice": "fake_anna+zzz"})
+    assert "no voice 'zzz'" in refused(answer, 400, "voice_not_found", "voice")
+
+
 # ---------------------------------------------------------------- bodies
 
 

@@ -140,7 +140,13 @@ def test_every_bad_name_gets_the_same_answer(name: str, tmp_path: Path) -> None:
         resolve(name, voices, folder=tmp_path, clones=True)
     assert caught.value.param == "voice"
     assert caught.value.status == 400
-    assert caught.value.message == "this model has no such voice; there are: af_alloy, af_heart, anna_en"
+    assert caught.value.message == f"this model has no voice {name!r}; there are: af_alloy, af_heart, anna_en"
+
+
+def test_a_bad_name_is_told_up_to_100_characters(tmp_path: Path) -> None:
+    with pytest.raises(VoiceNotFound) as caught:
+        resolve("x" * 500, builtin("af_heart"), folder=tmp_path)
+    assert f"'{'x' * 99}…'" in caught.value.message
 
 
 def test_a_long_list_is_cut(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ def test_a_blank_value_is_absent_and_the_last_one_counts() -> None:
         [("x[1]", "segment"), ("x[0]", "word")],
         [("x", "word,segment")],
         [("x", " word , segment ,")],
-        [("x[]", "word,segment")],
         [("x", '["word", "segment"]')],
         [("x[]", '["word","segment",""]')],
         [("y", "no"), ("x", ""), ("x[]", "word"), ("xx[]", "no"), ("x[]", "segment"), ("x[a]", "no")],
@@ -36,6 +35,13 @@ def test_an_array_is_read_however_it_is_written(fields: list[tuple[str, str]]) -
 def test_an_absent_array_is_empty() -> None:
     assert form(("x", "")).array("x") == []
     assert form(("x", "[]")).array("x") == []
+
+
+@pytest.mark.parametrize("key", ["x[]", "x[0]"])
+def test_one_item_in_brackets_keeps_its_commas(key: str) -> None:
+    assert form((key, "Smith, John")).array("x") == ["Smith, John"]
+    assert form((key, "," * 5_000)).array("x") == ["," * 5_000]
+    assert form((key, '["a,b", "c"]')).array("x") == ["a,b", "c"]
 
 
 def test_repeated_values_keep_their_commas() -> None:

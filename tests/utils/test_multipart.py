@@ -275,6 +275,13 @@ async def test_cancelling_in_the_middle_of_a_write_waits_for_it(tmp_path: Path) 
     assert (tmp_path / "upload-0").stat().st_size >= 31 << 20
 
 
+@pytest.mark.parametrize("name", ["prompt", "prompt[]"])
+async def test_a_field_that_is_no_text_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MultipartError, match="is not UTF-8") as refused:
+        await read(field("model") + field(name, b"caf\xe9") + END, tmp_path)
+    assert refused.value.field == "prompt"
+
+
 async def test_an_urlencoded_form(tmp_path: Path) -> None:
     kind = "application/x-www-form-urlencoded; charset=utf-8"
     form = await read(b"input=caf%C3%A9+au+lait&x%5B%5D=1&x%5B%5D=2&empty=", tmp_path, kind, chunk=3)

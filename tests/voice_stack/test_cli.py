@@ -176,6 +176,10 @@ def test_a_service_that_is_not_there_is_one_line(command: tuple[str, ...], tmp_p
 
 def test_a_transcript_is_the_same_from_a_service_and_without_one(fake_asr: Any, tmp_path: Path) -> None:
     assert run("speak", "Hello there.", "-o", "in.wav", "--local", env=FAKE, cwd=tmp_path).returncode == 0
+    subtitles = run("transcribe", "in.wav", "-o", "out.srt", "--url", fake_asr.url, env=FAKE, cwd=tmp_path)
+    assert subtitles.returncode == 0, subtitles.stderr
+    assert (tmp_path / "out.srt").read_text(encoding="utf-8").startswith("1\n00:00:00,")
+    (tmp_path / "out.srt").unlink()
     common = ("transcribe", "in.wav", "--words", "--format", "verbose_json")
     local = run(*common, "--local", "-o", "out.json", env=FAKE, cwd=tmp_path)
     remote = run(*common, "--url", fake_asr.url, env=FAKE, cwd=tmp_path)

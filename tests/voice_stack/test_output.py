@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from core import logs
-from voice_stack.cli import both, output
+from voice_stack.cli import both, doctor, output, transcribe
 
 
 @pytest.fixture
@@ -47,6 +48,54 @@ async def test_lines_of_a_service_are_shown_as_they_are(capsys: pytest.CaptureFi
     assert await child.address == "http://127.0.0.1:1"
     await child.stop()
     assert capsys.readouterr().out.splitlines() == [f"asr  {line}" for line in lines]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "voice-stack: asr ended with signal 9; stopping tts"),
+        ("raise SystemExit(3)", "voice-stack: asr ended with status 3; stopping tts"),
+    ],
+)
+async def test_it_is_told_which_service_ended_and_how(capsys: pytest.CaptureFixture[str], end: str, told: str) -> None:
+    async def child(name: str, code: str) -> both._Child:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        return both._Child(name, process, stop_seconds=10)
+
+    children = [await child("asr", end), await child("tts", "import time; time.sleep(60)")]
+    try:
+        assert await both._supervise(children, asyncio.Event(), check=False, exit_after=False) == 1
+    finally:
+        await asyncio.gather(*(each.stop() for each in children))
+    assert capsys.readouterr().err.splitlines() == [told]
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("x.srt", "srt"),
+        ("a.b/x.VTT", "vtt"),
+        ("x.json", "json"),
+        ("x.txt", "txt"),
+        ("x.lrc", "lrc"),
+        ("x.docx", "text"),
+        ("x", "text"),
+        (None, "text"),
+    ],
+)
+def test_the_suffix_of_a_file_is_its_format(name: str | None, chosen: str) -> None:
+    assert transcribe.format_of(Path(name) if name else None) == chosen
+
+
+def test_the_doctor_does_not_cut_paths(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/a" * 100 + "/[model] :smile:"
+    monkeypatch.setattr(doctor, "_findings", lambda: iter([doctor.Finding("asr model", "problem", path)]))
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(typer.Exit) as ended:
+        doctor.doctor()
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().out == f"asr model  problem  {path}\n"
 
 
 def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from asr.api.bodies import read_body, the_file
-from asr.api.schemas import TranscriptionRequest
+from asr.api.schemas import ANY_CASE, TranscriptionRequest
 from asr.result import SubtitleLayout
 from asr.service import AsrService
 from core.answers import from_validation
@@ -32,6 +32,7 @@ _SHARED_FIELDS = (
 )  # fmt: skip
 _NOT_HERE = ("response_format", "stream")
 _SHOWN_CHARS = 200
+_HOW_TO_SEND = "send the recording as the file audio_file of a form (multipart/form-data)"
 
 
 class _Fields(BaseModel):
@@ -53,7 +54,7 @@ class _Fields(BaseModel):
 class AsrFields(_Fields):
     """The fields of /asr that OpenAI has no word for."""
 
-    output: Literal["txt", "text", "vtt", "srt", "tsv", "json", "jsonl"] = "txt"
+    output: Annotated[Literal["txt", "text", "vtt", "srt", "tsv", "json", "jsonl"], ANY_CASE] = "txt"
     return_speaker_embeddings: bool = Field(default=False, description="Without speakers there are none to return.")
 
 
@@ -79,7 +80,8 @@ async def read(service: AsrService, request: Request, folder: Path) -> Form:
 
     Raises what asr.api.bodies.read_body raises.
     """
-    form = await read_body(request, folder, max_mb=service.settings.max_upload_mb, parsers=service.parsers)
+    max_mb = service.settings.max_upload_mb
+    form = await read_body(request, folder, max_mb=max_mb, parsers=service.parsers, how_to_send=_HOW_TO_SEND)
     return Form(request.query_params.multi_items() + form.fields, form.files)
 
 

@@ -23,17 +23,23 @@ DEFAULT_RAW_RATE = 16_000
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _RAW_TYPES = ("audio/pcm", "audio/raw", "audio/l16", "audio/x-raw", "audio/s16le")
 _RAW_FORMATS = ("pcm", "pcm16", "pcm_s16le", "s16le", "raw")
+_HOW_TO_SEND = (
+    "send the recording as multipart/form-data with a part named 'file', as application/json with 'input_audio', "
+    "or as the body itself with an audio/* content type"
+)
 _NOTE_BYTES = 4096
 _RATE_DIGITS = len(str(wav.MAX_RATE))
 
 
-async def read_body(request: Request, folder: Path, *, max_mb: int, parsers: asyncio.Semaphore) -> Form:
+async def read_body(
+    request: Request, folder: Path, *, max_mb: int, parsers: asyncio.Semaphore, how_to_send: str = _HOW_TO_SEND
+) -> Form:
     """Read a request's body, its files into `folder`.
 
     A form is read as it is; JSON becomes one, with its audio as the file `file`; an audio, video or octet-stream body
     is the file, and the query holds the fields. `parsers` bounds how many JSON bodies are parsed at once.
-    Raises UnsupportedMediaType, FileTooLarge, InvalidRequest for a
-    malformed body, InsufficientStorage.
+    Raises UnsupportedMediaType, which says `how_to_send` it, FileTooLarge, InvalidRequest for a malformed body,
+    InsufficientStorage.
     """
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -50,13 +56,10 @@ async def read_body(request: Request, folder: Path, *, max_mb: int, parsers: asy
     except BodyTooLarge as error:
         raise too_large(limit) from error
     except MultipartError as error:
-        raise errors.InvalidRequest(str(error)) from error
+        raise errors.InvalidRequest(str(error), param=error.field) from error
     except OSError as error:
         raise storage_error(error) from error
-    raise errors.UnsupportedMediaType(
-        "send the recording as multipart/form-data with a part named 'file', as application/json with 'input_audio', "
-        "or as the body itself with an audio/* content type"
-    )
+    raise errors.UnsupportedMediaType(how_to_send)
 
 
 async def the_file(form: Form) -> UploadedFile:

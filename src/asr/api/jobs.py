@@ -80,6 +80,8 @@ def router(service: JobService) -> APIRouter:
         job, texts = await jobs.result(job_id, owner=owner_of(request))
         if job.error is not None:
             return _failure(job.error)
+        if job.status == "cancelled":
+            raise errors.JobNotFinished("the job was cancelled and has no result")
         if job.status != "completed":
             raise errors.JobNotFinished(f"the job is {job.status}; its result is there once it is completed")
         look = _look(job, request)

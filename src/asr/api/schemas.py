@@ -34,6 +34,8 @@ ARRAYS: Final = (
     "known_speaker_names",
     "known_speaker_references",
 )
+WORDS: Final = ("languages", "timestamp_granularities", "include")
+"""Arrays whose items never hold a comma, and may therefore be one comma list in any spelling."""
 CHUNKING: Final = "chunking_strategy"
 _AUTO = "auto"
 
@@ -45,6 +47,12 @@ def _candidates(values: object) -> object:
     return tuple(code for value in values if (code := languages.parse(str(value))))
 
 
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+# The words of a choice count in any case.
+ANY_CASE: Final = BeforeValidator(_lower)
 Flag = Annotated[bool, BeforeValidator(flag)]
 Language = Annotated[str | None, BeforeValidator(languages.parse)]
 Candidates = Annotated[tuple[str, ...], BeforeValidator(_candidates), Field(max_length=32)]
@@ -58,7 +66,7 @@ class ServerVad(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    type: Literal["server_vad"]
+    type: Annotated[Literal["server_vad"], ANY_CASE]
     threshold: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
     prefix_padding_ms: int = Field(default=300, ge=0, le=10_000)
     silence_duration_ms: int = Field(default=200, ge=0, le=60_000)
@@ -83,11 +91,11 @@ class TranscriptionRequest(BaseModel):
     prompt: Prompt = None
     keywords: Keywords = ()
     hotwords: Keywords = ()
-    response_format: str = "json"
+    response_format: Annotated[str, ANY_CASE] = "json"
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ("segment",)
+    timestamp_granularities: tuple[Annotated[Literal["word", "segment"], ANY_CASE], ...] = ("segment",)
     stream: Flag = False
-    include: tuple[Literal["logprobs"], ...] = ()
+    include: tuple[Annotated[Literal["logprobs"], ANY_CASE], ...] = ()
     chunking_strategy: Literal["auto"] | ServerVad | None = None
     known_speaker_names: tuple[Annotated[str, Field(max_length=200)], ...] = Field(default=(), max_length=MAX_SPEAKERS)
     known_speaker_references: tuple[str, ...] = Field(default=(), max_length=MAX_SPEAKERS)
@@ -95,7 +103,7 @@ class TranscriptionRequest(BaseModel):
     num_speakers: SpeakerCount = None
     min_speakers: SpeakerCount = None
     max_speakers: SpeakerCount = None
-    task: Literal["transcribe", "translate"] = "transcribe"
+    task: Annotated[Literal["transcribe", "translate"], ANY_CASE] = "transcribe"
     translate: Flag = False
     vad_filter: Annotated[bool | None, BeforeValidator(flag)] = None
     word_timestamps: Flag = False
@@ -202,6 +210,8 @@ def _check_sizes(form: Form, names: Collection[str]) -> None:
 def _read(form: Form, name: str) -> object:
     if name == CHUNKING:
         return _chunking(form)
+    if name in WORDS:
+        return [word.strip() for item in form.array(name) for word in item.split(",") if word.strip()]
     return form.array(name) if name in ARRAYS else form.scalar(name)
 
 

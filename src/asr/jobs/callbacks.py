@@ -66,8 +66,9 @@ class Callbacks:
             host = parsed.host.lower()
         except (httpx.InvalidURL, ValueError) as error:
             raise _refused("callback_url is not a URL") from error
-        is_web = parsed.scheme in {"http", "https"} and (parsed.port is None or 0 < parsed.port <= MAX_PORT)
-        if len(url) > MAX_URL or not is_web or parsed.userinfo:
+        if parsed.port is not None and not 0 < parsed.port <= MAX_PORT:
+            raise _refused(f"the port of callback_url is not valid; it may be from 1 to {MAX_PORT}")
+        if len(url) > MAX_URL or parsed.scheme not in {"http", "https"} or parsed.userinfo:
             raise _refused("callback_url must be a plain http or https URL without a name and password in it")
         if self._hosts.isdisjoint({host, parsed.raw_host.decode()}):
             raise _refused("the host of callback_url is not one of JOB_CALLBACK_HOSTS")

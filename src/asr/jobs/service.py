@@ -58,7 +58,7 @@ class Jobs:
         return await self._store.run(self._store.get, job_id, owner=owner)
 
     async def page(self, owner: str, *, limit: int, after: str | None, status: Status | None) -> list[Job]:
-        """Return an owner's jobs, the newest first."""
+        """Return an owner's jobs, the newest first; InvalidRequest when there is none with the id `after`."""
         return await self._store.run(self._store.page, owner, limit=limit, after=after, status=status)
 
     async def result(self, job_id: str, *, owner: str) -> tuple[Job, list[str]]:

@@ -75,17 +75,26 @@ class JobStore:
             return _one(connection, job_id, owner=owner)
 
     def page(self, owner: str, *, limit: int, after: str | None, status: Status | None) -> list[Job]:
-        """Return an owner's jobs, the newest first, at most `limit`, beginning after the job with the id `after`."""
+        """Return an owner's jobs, the newest first, at most `limit`, beginning after the job with the id `after`.
+
+        Raises InvalidRequest when the owner has no job `after`.
+        """
         if not self.exists:
+            if after is not None:
+                raise _no_start()
             return []
         query, values = f"{JOBS} WHERE owner = ?", [owner]
         if after is not None:
-            query += " AND seq < (SELECT seq FROM jobs WHERE id = ? AND owner = ?)"
-            values += [after, owner]
+            query += " AND seq < (SELECT seq FROM jobs WHERE id = ?)"
+            values.append(after)
         if status is not None:
             query += " AND status = ?"
             values.append(status)
-        with self._database.read() as connection:
+        # One state of both: where the job `after` expires between them, the page would be empty.
+        with self._database.snapshot() as connection:
+            known = connection.execute("SELECT 1 FROM jobs WHERE id = ? AND owner = ?", (after, owner)).fetchone()
+            if after is not None and known is None:
+                raise _no_start()
             rows = connection.execute(f"{query} ORDER BY seq DESC LIMIT ?", (*values, limit)).fetchall()
         return [to_job(row) for row in rows]
 
@@ -224,6 +233,10 @@ def _end(connection: Connection, job_id: str, status: Status, error: errors.Voic
 
 def _unknown() -> errors.NotFound:
     return errors.NotFound("there is no such job; it may have expired")
+
+
+def _no_start() -> errors.InvalidRequest:
+    return errors.InvalidRequest("there is no job with this id to go on after", param="after")
 
 
 def _by_key(connection: Connection, owner: str, key: str | None) -> Job | None:

@@ -64,7 +64,7 @@ async def _read_fields(request: Request, folder: Path) -> Body:
     except BodyTooLarge as error:
         raise too_large("the body", MAX_BODY_BYTES) from error
     except MultipartError as error:
-        raise errors.InvalidRequest(f"the form is malformed: {error}") from error
+        raise errors.InvalidRequest(f"the form is malformed: {error}", param=error.field) from error
     except OSError as error:
         raise storage_error(error) from error
     # A browser sends an unused file input as a part without content and without a name.

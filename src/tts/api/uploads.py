@@ -58,7 +58,7 @@ async def read_upload(request: Request, folder: Path, *, fields: Sequence[str]) 
     except BodyTooLarge as error:
         raise too_large(param=fields[0]) from error
     except MultipartError as error:
-        raise errors.InvalidRequest(f"the form is malformed: {error}") from error
+        raise errors.InvalidRequest(f"the form is malformed: {error}", param=error.field) from error
     except OSError as error:
         raise storage_error(error) from error
 

@@ -22,7 +22,7 @@ import numpy as np
 from utils.audio import sniff, wav
 from utils.audio.ffmpeg import QUIET, READ_BYTES, kill, start
 from utils.audio.ffmpeg_log import SAMPLE_BYTES, FfmpegLog, check_end
-from utils.audio.media import DecoderKilled, Limits, MediaError, Reason
+from utils.audio.media import DecoderKilled, Limits, MediaError, Reason, too_long
 from utils.audio.pcm import INT16_SCALE, PcmFile
 
 __all__ = ["CONTAINERS", "DecoderKilled", "Limits", "MediaError", "decode", "to_pcm"]
@@ -56,7 +56,7 @@ async def to_pcm(
     if pcm and not pcm.frames:
         raise MediaError("empty")
     if pcm and pcm.duration > limits.max_seconds:
-        raise MediaError("too_long")
+        raise too_long(limits.max_seconds, pcm.duration)
     if pcm and not (pcm.channels == _STEREO and await asyncio.to_thread(_is_silent, pcm)):
         return pcm
     with suppress(DecoderKilled):
@@ -121,7 +121,7 @@ class _Job:
         status = await _run(command, self.output, cap=cap, limits=self.limits, log=log)
         size = os.fstat(self.output).st_size
         if size > cap:
-            raise MediaError("too_long")
+            raise too_long(self.limits.max_seconds, log.claimed_seconds)
         check_end(status, size, log)
         return PcmFile(self.target, size // SAMPLE_BYTES, self.sample_rate), log.channels
 

@@ -12,6 +12,8 @@ from utils.audio.media import DecoderKilled, Limits, MediaError
 SAMPLE_BYTES = 2
 _ENDED_BY_SIGNAL = 255  # ffmpeg caught a signal and left in order
 _STREAM_LINE = re.compile(rb"\s+Stream #0:\d+.*?: Audio: .*?, (\d+) Hz, ([^,]+)")
+_AUDIO_LINE = re.compile(rb"\s+Stream #0:\d+.*?: Audio: ")
+_DURATION_LINE = re.compile(rb"\s+Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _LINE_BYTES, _KEPT_LINES = 500, 40
 
 
@@ -20,6 +22,11 @@ class FfmpegLog:
 
     def __init__(self, track: int, limits: Limits) -> None:
         self.channels = 0
+        self.tracks = 0
+        """Audio tracks of the file, as long as there is no output."""
+        self.claimed_seconds: float | None = None
+        """How long the file says that it is."""
+        self.track = track
         self._tracks_to_pass = track
         self._limits = limits
         self._partial = b""
@@ -31,6 +38,9 @@ class FfmpegLog:
         self._partial = rest[:_LINE_BYTES]
         for line in lines:
             self._lines.append(line[:_LINE_BYTES])
+            self.tracks += _AUDIO_LINE.match(line[:_LINE_BYTES]) is not None
+            if found := _DURATION_LINE.match(line[:_LINE_BYTES]):
+                self.claimed_seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
             if found := _STREAM_LINE.match(line[:_LINE_BYTES]):
                 self._check(int(found[1]), found[2].decode(errors="replace"))
 
@@ -68,6 +78,9 @@ def check_end(status: int, size: int, log: FfmpegLog) -> None:
     if log.says("Format not on whitelist"):
         raise MediaError("unsupported")
     if log.says("matches no streams", "does not contain any stream"):
+        if log.tracks:
+            told = f"The file has no audio track {log.track}; it has {log.tracks}, counted from 0."
+            raise MediaError("no_track", told)
         raise MediaError("no_audio")
     if status or size < SAMPLE_BYTES:
         raise MediaError("undecodable")

@@ -14,6 +14,7 @@ from rich.text import Text
 from voice_stack.cli import runner, selfcheck
 
 console = Console(highlight=False)
+complaints = Console(highlight=False, stderr=True)
 NAMES: tuple[runner.Name, ...] = ("asr", "tts")
 STOP_MARGIN = 15.0
 """Seconds a child gets beyond those it gives its requests."""
@@ -89,12 +90,26 @@ async def _supervise(children: list[_Child], stop: asyncio.Event, *, check: bool
             if stopped in done:
                 return 0
             if done & set(ended):
+                _tell_end(children)
                 return 1
     finally:
         for task in (stopped, *ended, *([work] if work else [])):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def _tell_end(children: list[_Child]) -> None:
+    """Print which of the services ended by itself, how, and which one goes with it."""
+    gone = [child for child in children if child.process.returncode is not None]
+    rest = [child.name for child in children if child not in gone]
+    told = [f"{child.name} ended with {_manner(child.process.returncode or 0)}" for child in gone]
+    told += [f"stopping {name}" for name in rest]
+    complaints.print(f"voice-stack: {'; '.join(told)}", markup=False, soft_wrap=True)
+
+
+def _manner(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
 
 
 async def _check(children: list[_Child]) -> bool:

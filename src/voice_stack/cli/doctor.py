@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from asr import engine_factory as asr_engines
 from core import devices
@@ -45,13 +44,14 @@ def doctor() -> None:
 
     Example: voice-stack doctor
     """
-    table = Table(box=None, show_header=False)
-    failed = False
-    for finding in _findings():
-        failed |= finding.mark == "problem"
-        table.add_row(finding.subject, f"[{_COLOURS[finding.mark]}]{finding.mark}[/]", escape(finding.text))
-    Console().print(table)
-    raise typer.Exit(1 if failed else 0)
+    findings = list(_findings())
+    width = max(len(finding.subject) for finding in findings)
+    console = Console(highlight=False)
+    for finding in findings:
+        mark = (f"{finding.mark:<7}", _COLOURS[finding.mark])
+        # No table: its cells end in an ellipsis on a narrow terminal, and paths are there to be copied.
+        console.print(Text.assemble(f"{finding.subject:<{width}}  ", mark, f"  {finding.text}"), soft_wrap=True)
+    raise typer.Exit(1 if any(finding.mark == "problem" for finding in findings) else 0)
 
 
 def _findings() -> Iterator[Finding]:

@@ -34,8 +34,14 @@ def transcribe(
     file: Annotated[
         Path | None, typer.Argument(exists=True, dir_okay=False, readable=True, help="Recording or video.")
     ] = None,
-    output_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}; else by the file's suffix; else text."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; its suffix is the format; else standard output."),
+    ] = None,
     model: Model = None,
     language: Language = None,
     translate: Translate = False,
@@ -50,11 +56,12 @@ def transcribe(
     With --job the service keeps the recording and works on it whatever happens here: Ctrl-C, a closed terminal or a
     restart of the service. --job-id fetches such a job later.
 
-    Example: voice-stack transcribe film.mkv --format srt -o film.srt
+    Example: voice-stack transcribe film.mkv -o film.srt
     """
     if (file is None) != (job_id is not None):
         raise errors.InvalidRequest("name either a recording or a --job-id")
-    check_format(output_format)
+    chosen = output_format or format_of(output)
+    check_format(chosen)
     settings: AsrSettings = runner.load_settings("asr")
     logs.setup("WARNING")
     if output:
@@ -63,13 +70,13 @@ def transcribe(
     if as_job or job_id is not None:
         if local:
             raise errors.InvalidRequest("a job needs a running service: --job and --local exclude each other")
-        errand = _errand(file, job_id, transcriber.fields(options, model), output_format, output, url)
+        errand = _errand(file, job_id, transcriber.fields(options, model), chosen, output, url)
         write(job.run(settings, url or settings.url, errand, progress_bar()), output)
         return
     service = service_url(settings, local=local, url=url)
     assert file is not None  # noqa: S101 - checked above
     result = asyncio.run(_transcribe(settings, file.resolve(), options, model, service))
-    write(FORMATS[output_format].render(result), output)
+    write(FORMATS[chosen].render(result), output)
 
 
 def _errand(
@@ -87,6 +94,12 @@ def _errand(
     again += ["-o", str(output)] if output else []
     again += ["--url", url] if url else []
     return job.Errand(file=file, job_id=job_id, data={**data, **look}, look=look, again=tuple(again))
+
+
+def format_of(output: Path | None) -> str:
+    """Return the format that a file's suffix stands for; text without a file, and for a suffix nobody knows."""
+    suffix = output.suffix.lstrip(".").lower() if output else ""
+    return suffix if suffix in FORMATS else "text"
 
 
 def check_format(name: str) -> None:

@@ -224,6 +224,7 @@ def test_the_list_has_pages(asr: httpx.Client) -> None:
     assert asr.get(f"{JOBS}?status=&limit=&after=").json() == asr.get(JOBS).json(), "empty is absent"
     assert_error(asr.get(JOBS, params={"status": "lost"}), 400, "invalid_value", "status")
     assert_error(asr.get(JOBS, params={"limit": 0}), 400, "invalid_value", "limit")
+    assert_error(asr.get(JOBS, params={"after": "job_" + "0" * 32}), 400, "invalid_value", "after")
 
 
 # --- while it runs
@@ -269,6 +270,7 @@ def test_a_running_job_and_a_waiting_one_are_cancelled(service: Any, asr: httpx.
         assert answer.json()["status"] == show(asr, job)["status"] == "cancelled"
         assert not (service.jobs / job["id"]).exists()
         assert_error(result(asr, job), 409, "job_not_finished")
+        assert result(asr, job).json()["error"]["message"] == "the job was cancelled and has no result"
         assert asr.delete(f"{JOBS}/{job['id']}").json() == show(asr, job)
         with asr.stream("GET", f"{JOBS}/{job['id']}/events") as response:
             assert [name for name, _ in frames(response)] == ["audio.job.cancelled", "DONE"]

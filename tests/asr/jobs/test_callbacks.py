@@ -56,6 +56,12 @@ def test_everything_else_may_not(url: str) -> None:
     assert refused.value.param == "callback_url"
 
 
+@pytest.mark.parametrize("port", ["99999", "0"])
+def test_a_port_that_cannot_be_is_named(port: str) -> None:
+    with pytest.raises(InvalidRequest, match="port of callback_url is not valid; it may be from 1 to 65535"):
+        Callbacks(["example.com"]).check(f"https://example.com:{port}/")
+
+
 def test_without_hosts_there_are_no_callbacks() -> None:
     with pytest.raises(InvalidRequest, match="JOB_CALLBACK_HOSTS"):
         Callbacks([]).check("https://example.com")

@@ -146,7 +146,15 @@ def test_pages_go_from_the_newest_to_the_oldest(store: JobStore) -> None:
     seen += [job.id for job in store.page("me", limit=9, after=seen[-1], status=None)]
     assert seen == list("edcba")
     assert [job.id for job in store.page("me", limit=9, after=None, status="cancelled")] == ["d"]
-    assert store.page("me", limit=9, after="nothing", status=None) == []
+    for owner, after in (("me", "nothing"), ("you", seen[0])):
+        with pytest.raises(errors.InvalidRequest) as refused:
+            store.page(owner, limit=9, after=after, status=None)
+        assert refused.value.param == "after"
+
+
+def test_before_the_first_job_there_is_none_to_go_on_after(store: JobStore) -> None:
+    with pytest.raises(errors.InvalidRequest, match="no job with this id"):
+        store.page("me", limit=9, after="nothing", status=None)
 
 
 def test_chunks_are_kept_one_by_one_until_the_last_completes_the_job(store: JobStore, path: Path) -> None:

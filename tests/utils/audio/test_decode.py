@@ -69,7 +69,8 @@ async def test_tracks_are_counted_from_zero(speech_data: Path, target: Path, tmp
     english = await decode(source, target, limits=LIMITS)
     german = await decode(source, tmp_path / "de", limits=LIMITS, audio_track=1)
     assert not np.array_equal(english.read(0, 160_000), german.read(0, 160_000))
-    assert await refused(source, audio_track=2) == "no_audio"
+    with pytest.raises(MediaError, match="no audio track 2; it has 2, counted from 0"):
+        await decode(source, tmp_path / "none", limits=LIMITS, audio_track=2)
 
 
 ENCODINGS = {
@@ -212,6 +213,11 @@ async def test_plain_wav_that_is_refused(
 
 
 async def test_second_track_of_a_wav_is_none(make_tone: Make, target: Path) -> None:
-    with pytest.raises(MediaError) as caught:
+    with pytest.raises(MediaError, match="no audio track 1; it has 1,") as caught:
         await to_pcm(make_tone("in.wav", 1.0), target, limits=LIMITS, audio_track=1)
-    assert caught.value.reason == "no_audio"
+    assert caught.value.reason == "no_track"
+
+
+async def test_a_picture_has_no_audio(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(MediaError, match=r"^The file has no audio\.$"):
+        await to_pcm(write(tmp_path, b"\x89PNG\r\n\x1a\n"), target, limits=LIMITS)

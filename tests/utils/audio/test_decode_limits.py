@@ -34,6 +34,14 @@ async def test_length_is_counted_to_the_sample(make_tone: Make, target: Path, re
     assert await refused(source, Limits(max_seconds=1.999)) == "too_long"
 
 
+@pytest.mark.parametrize(("name", "length"), [("in.wav", 2), ("in.flac", 2)])
+async def test_what_is_too_long_is_told_its_length_and_the_limit(
+    make_tone: Make, target: Path, name: str, length: int
+) -> None:
+    with pytest.raises(MediaError, match=rf"it has {length} seconds and may have up to 1\.5 seconds"):
+        await to_pcm(make_tone(name, length), target, limits=Limits(max_seconds=1.5))
+
+
 async def test_wall_limit(bomb: Path, refused: Refused) -> None:
     assert await refused(bomb, Limits(max_seconds=40_000, timeout=0.2)) == "timeout"
 
