@@ -226,7 +226,8 @@ def test_the_list_has_pages(asr: httpx.Client) -> None:
     found = asr.get(JOBS, params={"status": "failed", "limit": 100}).json()["data"]
     assert failed <= {job["id"] for job in found}
     assert all(job["status"] == "failed" for job in found)
-    assert asr.get(f"{JOBS}?status=&limit=&after=").json() == asr.get(JOBS).json(), "empty is absent"
+    empty = asr.get(f"{JOBS}?status=&limit=&after=").json()
+    assert [job["id"] for job in empty["data"]] == [job["id"] for job in asr.get(JOBS).json()["data"]]
     assert_error(asr.get(JOBS, params={"status": "lost"}), 400, "invalid_value", "status")
     assert_error(asr.get(JOBS, params={"limit": 0}), 400, "invalid_value", "limit")
     assert_error(asr.get(JOBS, params={"after": "job_" + "0" * 32}), 400, "invalid_value", "after")
