@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
 from core import errors
-from core.answers import MODEL_HEADER, JsonResponse, error_response, from_validation
+from core.answers import ERROR_HEADER, MODEL_HEADER, JsonResponse, error_response, from_validation
 from core.auth import ApiKeys
 from core.dialect import OPENAI, Dialect
 from core.errors import VoiceStackError, shortened
@@ -94,7 +94,7 @@ def create_service(
             allow_origins=list(settings.cors_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "openai-processing-ms", MODEL_HEADER],
+            expose_headers=["x-request-id", "openai-processing-ms", "retry-after", MODEL_HEADER, ERROR_HEADER],
         )
     return app
 

@@ -130,6 +130,7 @@ class Library:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             lock = os.open(self._folder / _LOCK, flags, 0o600)
             try:
+                self._hand_over(lock)
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
             finally:
@@ -144,6 +145,7 @@ class Library:
         part = path.with_name(f".{path.name}{_PART}")
         try:
             with open(part, "xb", opener=_private) as file:
+                self._hand_over(file.fileno())
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -152,6 +154,12 @@ class Library:
             part.unlink(missing_ok=True)
             raise
         fsync(path.parent)
+
+    def _hand_over(self, descriptor: int) -> None:
+        """Give a file that root makes, on the command line, to the folder's owner: the service runs as that user."""
+        if os.geteuid() == 0:
+            owner = self._folder.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
     def _sweep(self) -> None:
         """Remove what a process that died half-way left; nobody else is at work while the lock is held."""

@@ -338,7 +338,8 @@ async def test_a_browser_may_call_from_the_origins_of_the_setting(tmp_path: Path
     assert fine.headers["access-control-allow-origin"] == "https://app.example"
     assert "access-control-allow-credentials" not in fine.headers
     assert_envelope_body(other, 400)
-    assert "x-request-id" in refused.headers["access-control-expose-headers"]
+    exposed = refused.headers["access-control-expose-headers"]
+    assert {"x-request-id", "retry-after", "x-voice-stack-error"} <= set(exposed.split(", "))
     assert_envelope(refused, 401, "invalid_api_key")
 
 

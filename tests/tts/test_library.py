@@ -132,6 +132,14 @@ def test_made_voices_are_their_owners_alone(folder: Path, sample: Path) -> None:
     assert by_hand.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_folder(folder: Path, sample: Path) -> None:
+    folder.mkdir()
+    os.chown(folder, 12345, 23456)
+    Library(Recordings(folder)).add(sample, ABOUT)
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {(12345, 23456)}
+
+
 def test_files_put_there_by_hand_are_never_changed(folder: Path) -> None:
     folder.mkdir()
     path = write_wav(folder / "ben_en.wav")
