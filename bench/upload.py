@@ -1,4 +1,4 @@
-"""What big uploads cost the API process: memory for 1 GiB, and /livez while four films arrive at once.
+"""What big uploads cost the API process: memory for 1 GiB, /livez while four films arrive at once, a refusal in time.
 
 `make bench-upload`; needs no model. Ends with status 1 when a target is missed.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import statistics
 import sys
 import threading
 import time
@@ -23,6 +24,8 @@ MIB = 1 << 20
 BIG_MIB, FILM_MIB, FILMS = 1024, 120, 4
 MAX_GROWTH_MIB = 32.0
 MAX_LIVEZ_MS = 100.0
+MAX_REFUSAL_MS = 50.0
+REFUSALS = 21
 PROBES_PER_SECOND = 20.0
 SETTINGS = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", "MAX_AUDIO_SECONDS": "100000"}
 _BOUNDARY = "bench-upload"
@@ -91,6 +94,24 @@ def growth(service: services.Service, films: int, mebibytes: int) -> tuple[float
     return (watch.peaks["api"] - before) * 1e6 / MIB, max(probes), time.monotonic() - started
 
 
+def refusal(url: str) -> float:
+    """Return the milliseconds, the median of some, until an upload that is declared too large is refused."""
+    address, took = urlsplit(url), list[float]()
+    for _ in range(REFUSALS):
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        started = time.monotonic()
+        connection.putrequest("POST", "/v1/audio/transcriptions")
+        connection.putheader("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}")
+        connection.putheader("Content-Length", str(1 << 40))
+        connection.endheaders()
+        answer = connection.getresponse()
+        if answer.status != http.client.REQUEST_ENTITY_TOO_LARGE:
+            raise RuntimeError(f"an upload of 1 TiB was answered with {answer.status}")
+        took.append((time.monotonic() - started) * 1000)
+        connection.close()
+    return statistics.median(took)
+
+
 def main() -> None:
     """Measure, print the table, and say by the exit status whether the targets are met."""
     shown = Table(title="uploads", title_justify="left")
@@ -103,7 +124,10 @@ def main() -> None:
             grown, slowest, seconds = growth(service, films, mebibytes)
             missed = missed or grown > MAX_GROWTH_MIB or slowest > MAX_LIVEZ_MS
             shown.add_row(f"{films} x {mebibytes} MiB", f"{grown:.1f} MiB", f"{slowest:.0f} ms", f"{seconds:.1f} s")
+        refused = refusal(service.url)
+    missed = missed or refused > MAX_REFUSAL_MS
     Console().print(shown, f"targets: at most {MAX_GROWTH_MIB:.0f} MiB and {MAX_LIVEZ_MS:.0f} ms")
+    Console().print(f"a declared oversize is refused in {refused:.1f} ms; target: at most {MAX_REFUSAL_MS:.0f} ms")
     sys.exit(int(missed))
 
 

@@ -10,11 +10,10 @@ from fastapi import Request
 
 from asr.api import json_body
 from core import errors
-from core.body_limit import too_large
-from core.spool import storage_error
+from core.body_limit import reading, too_large
 from utils.audio import wav
 from utils.forms import Form, UploadedFile
-from utils.multipart import BodyTooLarge, MultipartError, read_form
+from utils.multipart import read_form
 from utils.uploads import ArrivingFile, read_file
 
 FILE_FIELDS: Final = ("file", "audio_file", "audio", "media")
@@ -44,7 +43,7 @@ async def read_body(
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     limit = max_mb << 20
-    try:
+    with reading(too_large(limit)):
         if kind in _FORMS:
             return await read_form(request.stream(), content_type, folder, max_bytes=limit, file_fields=FILE_FIELDS)
         if kind == "application/json":
@@ -53,12 +52,6 @@ async def read_body(
             file = ArrivingFile(folder / "upload-0", field="file", content_type=content_type)
             uploaded = await read_file(request.stream(), file, max_bytes=limit)
             return Form(request.query_params.multi_items(), [uploaded])
-    except BodyTooLarge as error:
-        raise too_large(limit) from error
-    except MultipartError as error:
-        raise errors.InvalidRequest(str(error), param=error.field) from error
-    except OSError as error:
-        raise storage_error(error) from error
     raise errors.UnsupportedMediaType(how_to_send)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from fastapi import Request
 
 from core import errors
+from core.body_limit import reading
 from core.spool import Spool, storage_error
 from tts.api.uploads import media_type, parse_json, read_limited, too_large
 from tts.samples import MAX_BYTES
 from utils.data_url import encoded_file
 from utils.forms import Form
-from utils.multipart import MultipartError, read_form
-from utils.uploads import BodyTooLarge
+from utils.multipart import read_form
 
 MAX_BODY_BYTES = 16 << 20
 REFERENCE_FIELDS = ("reference_audio", "ref_audio")
@@ -59,14 +59,8 @@ async def reference_file(given: str, spool: Spool, stack: AsyncExitStack) -> Pat
 
 async def _read_fields(request: Request, folder: Path) -> Body:
     kind = request.headers["content-type"]
-    try:
+    with reading(too_large("the body", MAX_BODY_BYTES)):
         form = await read_form(request.stream(), kind, folder, max_bytes=MAX_BODY_BYTES, file_fields=REFERENCE_FIELDS)
-    except BodyTooLarge as error:
-        raise too_large("the body", MAX_BODY_BYTES) from error
-    except MultipartError as error:
-        raise errors.InvalidRequest(f"the form is malformed: {error}", param=error.field) from error
-    except OSError as error:
-        raise storage_error(error) from error
     # A browser sends an unused file input as a part without content and without a name.
     files = [file for file in form.files if file.field in REFERENCE_FIELDS and (file.size or file.filename)]
     for file in files:

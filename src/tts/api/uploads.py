@@ -11,11 +11,11 @@ import orjson
 from fastapi import Request
 
 from core import errors
-from core.spool import storage_error
+from core.body_limit import reading
 from tts.samples import MAX_BYTES
 from utils.forms import Form
-from utils.multipart import MultipartError, read_form
-from utils.uploads import BodyTooLarge, UploadedFile
+from utils.multipart import read_form
+from utils.uploads import UploadedFile
 
 MAX_JSON_BYTES = 1 << 20
 NAME_BODY = {
@@ -44,7 +44,7 @@ async def read_upload(request: Request, folder: Path, *, fields: Sequence[str]) 
         return Form([(name, value) for name, value in data.items() if isinstance(value, str)])
     if kind not in _FORMS:
         raise errors.UnsupportedMediaType(f"send a form (multipart/form-data) with the recording in '{fields[0]}'")
-    try:
+    with reading(too_large(param=fields[0])):
         return await read_form(
             request.stream(),
             request.headers["content-type"],
@@ -55,12 +55,6 @@ async def read_upload(request: Request, folder: Path, *, fields: Sequence[str]) 
             max_files=_MAX_FILES,
             file_fields=fields,
         )
-    except BodyTooLarge as error:
-        raise too_large(param=fields[0]) from error
-    except MultipartError as error:
-        raise errors.InvalidRequest(f"the form is malformed: {error}", param=error.field) from error
-    except OSError as error:
-        raise storage_error(error) from error
 
 
 def the_recording(form: Form, fields: Sequence[str]) -> UploadedFile:
