@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from core.settings import CommaList, DeviceChoice, ServiceSettings, split_commas
+from core.settings import CommaList, DeviceChoice, DeviceList, ServiceSettings, split_commas
 
 
 class AsrSettings(ServiceSettings):
@@ -27,8 +27,10 @@ class AsrSettings(ServiceSettings):
     device: DeviceChoice = Field(
         default="auto", validation_alias="ASR_DEVICE", description="auto, cpu, cuda, rocm or mps."
     )
-    device_index: int = Field(
-        default=0, ge=0, validation_alias="ASR_DEVICE_INDEX", description="Which GPU, counted from 0."
+    device_index: DeviceList = Field(
+        default=(0,),
+        validation_alias="ASR_DEVICE_INDEX",
+        description="Which GPU, counted from 0; `0,1` runs every model on both, with one queue in front of them.",
     )
     compute_type: str = Field(
         default="default",
@@ -46,13 +48,19 @@ class AsrSettings(ServiceSettings):
         validation_alias="ASR_ENGINE_OPTIONS",
         description="Options of the engine, for example ASR_ENGINE_OPTIONS__BEAM_SIZE=3 (docs/engines.md).",
     )
-    workers: PositiveInt = Field(
-        default=1,
+    workers: int = Field(
+        default=0,
+        ge=0,
         validation_alias="ASR_WORKERS",
-        description="Transcriptions that run at once, sharing one copy of the weights.",
+        description="Decoders that compute at once, sharing one copy of the weights; 0 means as many as "
+        "`voice-stack tune` found best, else one per core, or one on a GPU.",
     )
     threads: int = Field(
-        default=0, ge=0, validation_alias="ASR_THREADS", description="CPU threads per transcription; 0 means automatic."
+        default=0,
+        ge=0,
+        validation_alias="ASR_THREADS",
+        description="CPU threads per decoder; 0 means what `voice-stack tune` found best, else 1, and up to 4 for an "
+        "only decoder.",
     )
     max_waiting: PositiveInt = Field(
         default=64, validation_alias="ASR_MAX_WAITING", description="Requests that may wait before 429 queue_full."

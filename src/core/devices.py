@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PREFERENCE: tuple[Device, ...] = ("cuda", "rocm", "mps")
 _KFD = Path("/sys/class/kfd/kfd/topology/nodes")
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,16 @@ class Choice:
 def hardware() -> dict[Device, int]:
     """Return how many devices of each kind the machine has, asking drivers and not ML libraries."""
     return {"cpu": 1, "cuda": _cuda_devices(), "rocm": _rocm_devices(), "mps": int(_is_apple_silicon())}
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may keep busy: those it is bound to, and what its container is allowed."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _CPU_QUOTA.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # not a container with limits; "max" is none either
+        return bound
+    return max(1, min(bound, quota // period))
 
 
 def _cuda_devices() -> int:
@@ -117,3 +129,37 @@ def choose(wanted: str, available: Mapping[Device, int], *, index: int = 0) -> C
                 f"`voice-stack doctor` shows what is there, docs/devices.md what each device needs"
             )
     raise ConfigurationError(f"unknown device {wanted!r}; use auto, cpu, cuda, rocm or mps")
+
+
+def spread(wanted: str, indices: Sequence[int], found: Mapping[Device, int]) -> tuple[int, ...]:
+    """Return the devices that get a process each, of those listed and with the hardware that was `found`.
+
+    One device is what it is; `choose` has the last word on it. Of several, "auto" takes those that are there, and one
+    process where there is no GPU. Raises ConfigurationError for several of a device that there is one of, or that are
+    not all there.
+    """
+    if len(indices) == 1:
+        return tuple(indices)
+    if wanted == "cpu":
+        raise ConfigurationError(
+            f"the CPU is one device, and {len(indices)} are listed ({_listed(indices)}); "
+            "how many of its cores work at once is another setting (ASR_WORKERS, ASR_THREADS, TTS_THREADS)"
+        )
+    if wanted != "auto":
+        for index in indices:
+            choose(wanted, found, index=index)
+        return tuple(indices)
+    best = next((device for device in PREFERENCE if found.get(device, 0)), None)
+    there = tuple(index for index in indices if best and index < found[best])
+    if there != tuple(indices):
+        log.warning(
+            "devices %s are listed, %s; auto starts %d process(es)",
+            _listed(indices),
+            f"{found[best]} of kind {best} are there" if best else "no GPU is there",
+            max(len(there), 1),
+        )
+    return there or (indices[0],)
+
+
+def _listed(indices: Sequence[int]) -> str:
+    return ",".join(map(str, indices))

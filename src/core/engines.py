@@ -29,9 +29,9 @@ class EngineContext:
 
     `model` is the folder with the weights (None: the engine needs none), `model_id` the catalogue's name for it,
     `device` one of cpu, cuda, rocm, mps, with `device_index` among several, `compute_type` the number format
-    ("default" lets the engine choose), `threads` the CPU threads it may use (0: its own choice), `workers` how many
-    calls it is given at once, `cache` a folder of its own for what it derives from its inputs,
-    `options` the raw engine options.
+    ("default" lets the engine choose), `threads` the CPU threads a call may use (0: its own choice), `workers` how many
+    calls it is given at once (0: its own choice, where it has one), `cache` a folder of its own for what it derives
+    from its inputs, `options` the raw engine options.
     """
 
     model: Path | None = None

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Unpack
 
 from core import errors
 from core.catalogue import Catalogue
@@ -20,7 +20,7 @@ from core.pool import WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
 from core.settings import ServiceSettings
-from core.workers import Worker
+from core.workers import CallOptions, Worker
 
 log = logging.getLogger(__name__)
 
@@ -111,17 +111,13 @@ class ModelHost:
         model: ModelRef,
         method: str,
         params: Mapping[str, Any],
-        *,
-        timeout: float,
-        short: bool = False,
-        wait: bool = False,
+        **how: Unpack[CallOptions],
     ) -> AsyncIterator[Call]:
-        """Call the worker of a model; see Worker.call for `short`, `wait` and what is raised."""
+        """Call the worker of a model; see Worker.call for how, and for what is raised."""
         if self._draining:
             raise errors.Draining("the service is shutting down")
-        spec = self._spec(model)
         asked = time.monotonic()
-        async with self._pool.call(spec, method, params, timeout=timeout, short=short, wait=wait) as call:
+        async with self.worker(model).call(method, params, **how) as call:
             self._metrics.observe_wait(time.monotonic() - asked, model=model.id)
             yield call
 
@@ -178,7 +174,7 @@ class ModelHost:
             model = self.default()
             model_id = model.id
             worker = self.worker(model)
-            facts, reason = worker.facts, worker.status().error or reason
+            facts, reason = worker.facts, worker.error or reason
         except errors.ModelNotFound as error:
             reason = error.message
         return {

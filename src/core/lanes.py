@@ -12,7 +12,8 @@ class Lane:
     """A queue in front of `slots` slots, whose waiting calls can be turned away all at once."""
 
     def __init__(self, slots: int) -> None:
-        self._free = slots
+        self._slots = slots
+        self._taken = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self.waiting = 0
         """Calls that are on their way to a slot; the caller counts them."""
@@ -20,17 +21,17 @@ class Lane:
     @property
     def free(self) -> int:
         """How many slots are free."""
-        return self._free
+        return max(self._slots - self._taken, 0)
 
     @property
     def full(self) -> bool:
         """Whether a call that came now would wait."""
-        return self._free == 0 or bool(self._queue)
+        return self.free == 0 or bool(self._queue)
 
     async def acquire(self) -> None:
         """Wait for a slot; raises the error of `refuse`."""
         if not self.full:
-            self._free -= 1
+            self._taken += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
@@ -46,12 +47,13 @@ class Lane:
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue if there is one."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+        self._taken -= 1
+        self._hand_out()
+
+    def resize(self, slots: int) -> None:
+        """Have so many slots from now on; those that are taken stay taken."""
+        self._slots = slots
+        self._hand_out()
 
     def refuse(self, error: VoiceStackError) -> None:
         """Turn away all who wait."""
@@ -59,3 +61,10 @@ class Lane:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_exception(error)
+
+    def _hand_out(self) -> None:
+        while self._queue and self.free:
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)

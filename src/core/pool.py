@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
 
 from core import errors
-from core.process import Call, WorkerSpec
-from core.workers import Worker, WorkerStatus
+from core.process import WorkerSpec
+from core.replica import WorkerStatus
+from core.workers import Worker
 
 
 class WorkerPool:
@@ -26,29 +24,12 @@ class WorkerPool:
         worker = self._workers.setdefault(spec.name, Worker(spec, has_room=self._has_room, make_room=self._make_room))
         if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
             # The model was pulled, or pulled again, since the worker was made.
-            worker.spec = spec
+            worker.reconfigure(spec)
         return worker
 
     def status(self) -> list[WorkerStatus]:
-        """Return a snapshot of every worker."""
-        return [worker.status() for worker in self._workers.values()]
-
-    @asynccontextmanager
-    async def call(
-        self,
-        spec: WorkerSpec,
-        method: str,
-        params: Mapping[str, Any],
-        body: bytes = b"",
-        *,
-        timeout: float = 3600.0,
-        short: bool = False,
-        wait: bool = False,
-    ) -> AsyncIterator[Call]:
-        """Make room for the model and call it; see Worker.call."""
-        worker = self.worker(spec)
-        async with worker.call(method, params, body, timeout=timeout, short=short, wait=wait) as call:
-            yield call
+        """Return a snapshot of every process of every worker."""
+        return [status for worker in self._workers.values() for status in worker.status()]
 
     async def load(self, spec: WorkerSpec) -> Worker:
         """Make room for the model and load it."""

@@ -24,8 +24,15 @@ from core.worker import Event
 
 log = logging.getLogger(__name__)
 _STDERR = 2
-# Fewer malloc arenas keep the RSS of a threaded worker flat; no worker may ask a model hub for anything.
-WORKER_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "MALLOC_ARENA_MAX": "2", "PYTHONUTF8": "1"}
+# One malloc arena: what a thread frees is there for the next; no worker may ask a model hub for anything; threads of
+# numpy would take cores from the decoders for spectrograms that one makes in milliseconds.
+WORKER_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONUTF8": "1",
+}
 
 
 def _environment(tmp: str) -> dict[str, str]:
@@ -40,13 +47,15 @@ def _environment(tmp: str) -> dict[str, str]:
 class WorkerSpec:
     """What a worker process runs: `handler` is "module:Class" of a WorkerHandler, `config` its JSON configuration.
 
-    `slots` calls run at once and beside them `short_slots` short ones; `max_waiting` calls of either kind may queue.
+    There is one process for each of `devices`, which finds its own in `config["device_index"]`. In each of them `slots`
+    calls run at once and beside them `short_slots` short ones; `max_waiting` calls of either kind may queue.
     `load_timeout` and `idle_unload` are seconds (-1: never unloaded); `tmp` is where its temporary folder is made.
     """
 
     name: str
     handler: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[int, ...] = (0,)
     slots: int = 1
     short_slots: int = 0
     max_waiting: int = 64
@@ -123,6 +132,8 @@ class WorkerProcess:
         self._tmp = tmp
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
+        self._working: set[int] = set()
+        """Numbers of the calls that are on the device, also of those that have ended before their work there."""
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self.ended_on_purpose = False
@@ -198,14 +209,14 @@ class WorkerProcess:
         if not self._writer.is_closing():
             self._writer.write(pipe.encode(frame))
 
-    def open_call(self, method: str, params: Mapping[str, Any], body: bytes = b"", *, timeout: float) -> Call:
+    def open_call(self, method: str, params: Mapping[str, Any], *, timeout: float) -> Call:
         """Start a call that must end within `timeout` seconds."""
         call = Call(self, next(self._numbers), time.monotonic() + timeout)
         if self.closed.is_set():
             call.deliver(errors.EngineCrashed("the engine's process ended before the request reached it"))
             return call
         self._calls[call.number] = call
-        self.send(Frame("call", call=call.number, data={"method": method, "params": dict(params)}, body=body))
+        self.send(Frame("call", call=call.number, data={"method": method, "params": dict(params)}))
         return call
 
     def kill(self) -> None:
@@ -239,23 +250,23 @@ class WorkerProcess:
             self._ready.set_result(frame.data)
         elif frame.kind == "load_failed":
             self._ready.set_exception(errors.restore(frame.data))
+        elif frame.kind == "working":
+            (self._working.add if frame.data else self._working.discard)(frame.call)
         elif (call := self._calls.get(frame.call)) is not None:
             call.deliver(frame)
             if call.done.is_set():
                 del self._calls[frame.call]
 
     async def _finish(self, status: int) -> None:
-        # The calls are all that the process worked on, also for callers who have left and no longer wait for it.
-        blame = len(self._calls) == 1 and not self.ended_on_purpose
-        cls = errors.CrashedByRequest if blame else errors.EngineCrashed
-        crash = cls("the engine's process ended while it worked on the request; try again")
+        culprit = self._culprit()
         self.closed.set()
         if not self._ready.done():
             self._ready.set_exception(errors.EngineCrashed("the engine's process ended while it loaded"))
         # Retrieved here so that nobody waiting does not become a warning at exit.
         self._ready.exception()
         for call in self._calls.values():
-            call.deliver(crash)
+            cls = errors.CrashedByRequest if call.number == culprit else errors.EngineCrashed
+            call.deliver(cls("the engine's process ended while it worked on the request; try again"))
         if self._calls:
             log.error("worker %d ended with status %d and %d calls in flight", self.pid, status, len(self._calls))
         self._calls.clear()
@@ -263,3 +274,9 @@ class WorkerProcess:
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+    def _culprit(self) -> int | None:
+        """Return the number of the call that the crash was the fault of, None where more than one may be guilty."""
+        # The calls are all that the process worked on, also for callers who have left and no longer wait for it.
+        suspects = self._working or self._calls.keys()
+        return next(iter(suspects)) if len(suspects) == 1 and not self.ended_on_purpose else None

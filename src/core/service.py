@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any
 
+from core import devices
 from core.catalogue import Catalogue
+from core.errors import ModelNotFound
 from core.host import ModelHost
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
@@ -19,7 +22,7 @@ class Service(ABC):
     """A service: `start` before the first call, `close` at the end.
 
     `name` is asr or tts, `engine` and `model` are the configured ones. Raises ConfigurationError for an engine there
-    is not.
+    is not, and for devices that are not there.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Service(ABC):
         )
         self._settings = settings
         self._name = name
+        self.devices = _devices(settings)
         self._tmp = settings.places.tmp
         self._preload = preload
         self._spool: Spool | None = None
@@ -71,14 +75,24 @@ class Service(ABC):
         """Return what /health tells: engine, model, device, workers."""
         return self.host.health()
 
+    @property
+    def concurrent(self) -> int | None:
+        """How many requests the default model computes at once, on all its devices; None before it was first loaded."""
+        with suppress(ModelNotFound):
+            worker = self.host.worker(self.host.default())
+            if facts := worker.facts:
+                return int(facts.get("slots", 1)) * int(facts.get("batch_size", 1)) * worker.processes
+        return None
+
     async def look(self) -> None:  # noqa: B027 - nothing to notice for most
         """Notice what changed on the disk, before somebody is told what there is."""
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what this service can do with what is installed; each service adds formats, languages, features."""
+        """Return what this service can do with what is installed."""
         models = self.host.installed()
         health = self.host.health()
-        return {
+        own = self.own_capabilities()
+        common = {
             "object": "capabilities",
             "service": self._name,
             "version": self._settings.version,
@@ -86,16 +100,22 @@ class Service(ABC):
             "default_model": health["model"],
             "models": [model.id for model in models],
             "engines": sorted({model.engine for model in models}),
-            "limits": {
-                "max_upload_bytes": self._settings.max_upload_mb << 20,
-                "loaded_models": self._settings.model_slots,
-                "model_load_seconds": self._settings.model_load_timeout,
-            },
             "auth": {
                 "api_key_required": bool(self._settings.api_keys),
                 "public_listings": self._settings.public_listings or not self._settings.api_keys,
             },
         }
+        limits = {
+            "concurrent": self.concurrent,
+            "max_upload_bytes": self._settings.max_upload_mb << 20,
+            "loaded_models": self._settings.model_slots,
+            "model_load_seconds": self._settings.model_load_timeout,
+        }
+        return {**common, **own, "limits": {**limits, **own["limits"]}}
+
+    @abstractmethod
+    def own_capabilities(self) -> dict[str, Any]:
+        """Return formats, languages and features, and of the `limits` those that only this service has."""
 
     async def start(self) -> None:
         """Begin to load the default model."""
@@ -111,3 +131,9 @@ class Service(ABC):
         await self.host.close()
         if self._spool is not None:
             self._spool.close()
+
+
+def _devices(settings: ServiceSettings) -> tuple[int, ...]:
+    """Return the devices that each model gets a process on; what the machine has is asked only where that matters."""
+    several = len(settings.device_index) > 1
+    return devices.spread(settings.device, settings.device_index, devices.hardware() if several else {})

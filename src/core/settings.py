@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voice_stack import __version__
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
 DeviceChoice = Literal["auto", "cpu", "cuda", "rocm", "mps"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ENV_FILE = ".env"
@@ -22,6 +21,21 @@ ENV_FILE = ".env"
 def split_commas(value: Any) -> Any:
     """Turn "a, b" into ("a", "b"); leave everything else alone."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _several_devices(indices: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the numbers of devices if they are ones."""
+    if not indices:
+        raise ValueError("name at least one device, for example 0")
+    if negative := [index for index in indices if index < 0]:
+        raise ValueError(f"devices are counted from 0; there is no device {negative[0]}")
+    if twice := [index for place, index in enumerate(indices) if index in indices[:place]]:
+        raise ValueError(f"device {twice[0]} is listed twice; each gets one process")
+    return indices
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+DeviceList = Annotated[tuple[int, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_several_devices)]
 
 
 def _place(own: str, systemd: str, xdg: str, fallback: str) -> Path:
@@ -70,8 +84,10 @@ class ServiceSettings(BaseSettings):
         populate_by_name=True,
     )
 
-    # Each service reads it from a name of its own.
+    # Each service reads these from names of its own.
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    device: DeviceChoice = Field(default="auto", description="auto, cpu, cuda, rocm or mps.")
+    device_index: DeviceList = Field(default=(0,), description="Which GPUs, counted from 0, comma-separated.")
     project_name: str = Field(default="Voice Stack", validation_alias="PROJECT_NAME", description="Title of the API.")
     api_v1_str: str = Field(
         default="/v1",

@@ -9,12 +9,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from core import errors, logs, pipe
 from core.pipe import Frame
-from core.worker import Event, WorkerHandler
+from core.worker import CallContext, Event, WorkerHandler
 
 log = logging.getLogger(__name__)
 LAST_SECONDS = 5.0
@@ -26,7 +27,7 @@ class _Main:
         self._sock = sock
         self._file = sock.makefile("rb")
         self._write_lock = threading.Lock()
-        self._cancelled: dict[int, threading.Event] = {}
+        self._calls: dict[int, CallContext] = {}
 
     def send(self, frame: Frame) -> None:
         data = pipe.encode(frame)
@@ -43,18 +44,18 @@ class _Main:
         pool = ThreadPoolExecutor(max_workers=int(first.data["threads"]), thread_name_prefix="call")
         while (frame := pipe.read_frame_blocking(self._file)) is not None:
             if frame.kind == "call":
-                self._cancelled[frame.call] = threading.Event()
+                self._calls[frame.call] = CallContext(partial(self._report_working, frame.call))
                 pool.submit(self._call, handler, frame)
-            elif frame.kind == "cancel" and (flag := self._cancelled.get(frame.call)):
-                flag.set()
+            elif frame.kind == "cancel" and (context := self._calls.get(frame.call)):
+                context.cancel()
             elif frame.kind == "close":
                 break
         # An engine that cannot be stopped must not keep a worker nobody talks to any more, nor its GPU.
         last_resort = threading.Timer(LAST_SECONDS, os._exit, (1,))
         last_resort.daemon = True
         last_resort.start()
-        for flag in list(self._cancelled.values()):
-            flag.set()
+        for context in list(self._calls.values()):
+            context.cancel()
         pool.shutdown(wait=True, cancel_futures=True)
         handler.close()
 
@@ -71,21 +72,24 @@ class _Main:
         return handler
 
     def _call(self, handler: WorkerHandler, frame: Frame) -> None:
-        flag = self._cancelled[frame.call]
+        context = self._calls[frame.call]
         try:
-            events = handler.call(frame.data["method"], frame.data["params"], frame.body)
-            self._forward(events, frame.call, flag)
-            last = Frame("end", call=frame.call, data={"cancelled": flag.is_set()})
-        except Exception as error:  # noqa: BLE001 - the last handler of a call: whatever it was is reported
-            last = Frame("error", call=frame.call, data=_report(error, str(frame.data["method"])))
+            events = handler.call(frame.data["method"], frame.data["params"], context=context)
+            self._forward(events, frame.call, context)
+            last = Frame("end", call=frame.call)
+        except BaseException as error:  # noqa: BLE001 - the last handler of a call: whatever it was is reported
+            if context.cancelled and isinstance(error, CancelledError):
+                last = Frame("end", call=frame.call)
+            else:
+                last = Frame("error", call=frame.call, data=_report(error, str(frame.data["method"])))
         finally:
-            del self._cancelled[frame.call]
+            del self._calls[frame.call]
         self._send_last(last)
 
-    def _forward(self, events: Iterator[Event], call: int, flag: threading.Event) -> None:
+    def _forward(self, events: Iterator[Event], call: int, context: CallContext) -> None:
         try:
             for event in events:
-                if flag.is_set():
+                if context.cancelled:
                     return
                 self.send(Frame("event", call=call, data={"name": event.name, "data": event.data}, body=event.body))
         finally:
@@ -93,14 +97,18 @@ class _Main:
             if close is not None:
                 close()
 
+    def _report_working(self, call: int, working: bool) -> None:
+        """Tell the API process before the work begins, which may be the end of this process."""
+        self._send_last(Frame("working", call=call, data=working))
+
     def _send_last(self, frame: Frame) -> None:
         try:
             self.send(frame)
         except OSError:
-            log.debug("the API process is gone; nobody to answer call %d", frame.call)
+            log.debug("the API process is gone; nobody to tell %r of call %d", frame.kind, frame.call)
 
 
-def _report(error: Exception, what: str) -> dict[str, Any]:
+def _report(error: BaseException, what: str) -> dict[str, Any]:
     """Return an error as data; one that is not ours is logged with its traceback and loses its message."""
     if isinstance(error, errors.VoiceStackError):
         return errors.dump(error)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from core.settings import DeviceChoice, ServiceSettings
+from core.settings import DeviceChoice, DeviceList, ServiceSettings
 
 OPENAI_MAX_INPUT = 4096
 
@@ -30,8 +30,10 @@ class TtsSettings(ServiceSettings):
     device: DeviceChoice = Field(
         default="auto", validation_alias="TTS_DEVICE", description="auto, cpu, cuda, rocm or mps."
     )
-    device_index: int = Field(
-        default=0, ge=0, validation_alias="TTS_DEVICE_INDEX", description="Which GPU, counted from 0."
+    device_index: DeviceList = Field(
+        default=(0,),
+        validation_alias="TTS_DEVICE_INDEX",
+        description="Which GPU, counted from 0; `0,1` runs every model on both, with one queue in front of them.",
     )
     model: str = Field(
         default="kokoro", validation_alias="TTS_MODEL", description="Default model: an id, alias or folder."
@@ -49,6 +51,12 @@ class TtsSettings(ServiceSettings):
     )
     max_waiting: PositiveInt = Field(
         default=64, validation_alias="TTS_MAX_WAITING", description="Requests that may wait before 429 queue_full."
+    )
+    utterance_cache_mb: float = Field(
+        default=32.0,
+        ge=0,
+        validation_alias="TTS_UTTERANCE_CACHE_MB",
+        description="Speech of short texts kept to answer the same request at once, in MiB; 0 keeps none.",
     )
     timeout: float = Field(
         default=3600.0, gt=0, validation_alias="TTS_TIMEOUT", description="Seconds one request may take before 504."

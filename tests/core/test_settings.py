@@ -77,6 +77,42 @@ def test_a_wrong_value_is_refused(name: str, value: str, monkeypatch: pytest.Mon
         AsrSettings()
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0", (0,)), ("1", (1,)), ("0,1", (0, 1)), (" 3 , 1,", (3, 1)), ("", (0,))]
+)
+@pytest.mark.parametrize(("cls", "prefix"), [(AsrSettings, "ASR"), (TtsSettings, "TTS")])
+def test_one_or_several_devices_may_be_listed(
+    cls: type[ServiceSettings], prefix: str, given: str, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{prefix}_DEVICE_INDEX", given)
+    assert cls().device_index == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("0,1,0", "device 0 is listed twice"),
+        ("0,-1", "there is no device -1"),
+        (",", "at least one device"),
+        ("0,one", "valid integer"),
+        ("0;1", "valid integer"),
+    ],
+)
+def test_a_wrong_list_of_devices_is_refused_with_the_reason(
+    given: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASR_DEVICE_INDEX", given)
+    with pytest.raises(ValidationError, match=why):
+        AsrSettings()
+
+
+@pytest.mark.parametrize(("name", "value"), [("ASR_WORKERS", "-1"), ("TTS_UTTERANCE_CACHE_MB", "-1")])
+def test_a_number_below_zero_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        (AsrSettings if name.startswith("ASR") else TtsSettings)()
+
+
 def test_unknown_names_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("ASR_BEEM=5\n", encoding="utf-8")
     monkeypatch.setenv("ASR_MODELL", "x")

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from core import errors, workers
+from core import backoff, errors, replica
 from core.pool import WorkerPool
 from core.process import WorkerSpec
+from core.replica import WorkerStatus
 from core.workers import Worker
 
 HERE = Path(__file__).parent
@@ -49,6 +50,19 @@ async def events(worker: Worker, method: str, **params: Any) -> list[Any]:
         return [event async for event in call]
 
 
+def status(worker: Worker) -> WorkerStatus:
+    """Of a worker with one device."""
+    (found,) = worker.status()
+    return found
+
+
+async def loaded_pid(worker: Worker) -> int:
+    await worker.load()
+    pid = status(worker).pid
+    assert pid is not None
+    return pid
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
         while not condition():
@@ -65,7 +79,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_call_returns_events_in_order_with_data_and_bytes() -> None:
     async with running() as worker:
-        async with worker.call("echo", {"a": [1, "é"]}, b"\0raw") as call:
+        async with worker.call("echo", {"a": [1, "é"]}) as call:
             (echo,) = [event async for event in call]
         assert (echo.name, echo.data, echo.body) == ("echo", {"a": [1, "é"]}, b"\0raw")
         assert [event.data for event in await events(worker, "count", to=1000)] == list(range(1000))
@@ -76,11 +90,11 @@ async def test_two_callers_at_once_load_the_model_once(tmp_path: Path) -> None:
     async with running(counter=str(counter), slots=2) as worker:
         await asyncio.gather(*(events(worker, "echo") for _ in range(8)))
         assert counter.read_text(encoding="ascii") == "x"
-        status = worker.status()
-        assert status.state == "ready"
-        assert status.pid == worker.facts["pid"] != os.getpid()
-        assert status.rss_bytes is not None
-        assert status.rss_bytes > 1 << 20
+        found = status(worker)
+        assert found.state == "ready"
+        assert found.pid == worker.facts["pid"] != os.getpid()
+        assert found.rss_bytes is not None
+        assert found.rss_bytes > 1 << 20
 
 
 async def test_leaving_a_call_stops_the_engine_and_frees_the_slot(tmp_path: Path) -> None:
@@ -92,7 +106,7 @@ async def test_leaving_a_call_stops_the_engine_and_frees_the_slot(tmp_path: Path
                 break
         assert await events(worker, "echo")
         assert closed.is_file()
-        assert worker.status().restarts == 0
+        assert status(worker).restarts == 0
 
 
 async def test_a_cancelled_caller_stops_the_engine(tmp_path: Path) -> None:
@@ -100,17 +114,17 @@ async def test_a_cancelled_caller_stops_the_engine(tmp_path: Path) -> None:
     async with running() as worker:
         await worker.load()
         task = asyncio.create_task(events(worker, "forever", closed=str(closed)))
-        await until(lambda: worker.status().calls == 1)
+        await until(lambda: status(worker).calls == 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await until(lambda: worker.status().calls == 0)
+        await until(lambda: status(worker).calls == 0)
         assert closed.is_file()
 
 
 async def test_a_call_that_ignores_its_cancellation_loses_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "CANCEL_GRACE", 0.2)
+    monkeypatch.setattr(replica, "CANCEL_GRACE", 0.2)
     async with running() as worker:
-        pid = (await worker.load()).pid
+        pid = await loaded_pid(worker)
         async with worker.call("hang", {}) as call:
             async for _ in call:
                 break
@@ -123,7 +137,7 @@ async def test_a_killed_worker_fails_its_call_and_serves_the_next() -> None:
         with pytest.raises(errors.EngineCrashed):
             await events(worker, "kill")
         assert await events(worker, "echo")
-        assert worker.status().restarts == 1
+        assert status(worker).restarts == 1
 
 
 async def test_a_crash_is_blamed_on_a_call_that_was_alone() -> None:
@@ -135,7 +149,7 @@ async def test_a_crash_is_blamed_on_a_call_that_was_alone() -> None:
 async def test_a_crash_among_several_calls_is_blamed_on_none() -> None:
     async with running(slots=2) as worker:
         other = asyncio.create_task(events(worker, "hang"))
-        await until(lambda: worker.status().calls == 1)
+        await until(lambda: status(worker).calls == 1)
         with pytest.raises(errors.EngineCrashed) as caught:
             await events(worker, "kill")
         with pytest.raises(errors.EngineCrashed) as neighbours:
@@ -145,10 +159,10 @@ async def test_a_crash_among_several_calls_is_blamed_on_none() -> None:
 
 @pytest.mark.parametrize("how", ["left", "late"])
 async def test_nobody_is_blamed_for_a_worker_that_we_ended(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "CANCEL_GRACE", 0.1)
+    monkeypatch.setattr(replica, "CANCEL_GRACE", 0.1)
     async with running(slots=2) as worker:
         innocent = asyncio.create_task(events(worker, "hang"))
-        await until(lambda: worker.status().calls == 1)
+        await until(lambda: status(worker).calls == 1)
         if how == "late":
             with pytest.raises(errors.DeadlineExceeded):
                 await events(worker, "hang", timeout=0.1)
@@ -187,14 +201,14 @@ async def test_a_worker_that_cannot_be_started_is_unavailable_and_leaves_nothing
 
 async def test_a_worker_killed_while_idle_comes_back_by_itself() -> None:
     async with running() as worker:
-        pid = (await worker.load()).pid
+        pid = await loaded_pid(worker)
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: worker.status().pid not in {None, pid} and worker.state == "ready")
+        await until(lambda: status(worker).pid not in {None, pid} and worker.state == "ready")
 
 
 async def test_a_worker_that_keeps_dying_is_left_alone_for_a_while() -> None:
     async with running() as worker:
-        for _ in range(workers.FREE_RESTARTS):
+        for _ in range(backoff.FREE_RESTARTS):
             with pytest.raises(errors.EngineCrashed):
                 await events(worker, "kill")
         with pytest.raises((errors.EngineCrashed, errors.Unavailable)):
@@ -229,7 +243,7 @@ async def test_a_bug_in_the_engine_tells_the_client_nothing() -> None:
 
 async def test_a_call_past_its_deadline_is_ended_with_its_worker() -> None:
     async with running() as worker:
-        pid = (await worker.load()).pid
+        pid = await loaded_pid(worker)
         with pytest.raises(errors.DeadlineExceeded):
             await events(worker, "hang", timeout=0.3)
         await until(lambda: not alive(pid))
@@ -242,7 +256,7 @@ async def test_a_load_that_fails_says_why_and_can_be_tried_again() -> None:
             with pytest.raises(errors.ConfigurationError, match="wrong kind"):
                 await worker.load()
         assert worker.state == "failed"
-        assert worker.status().error == "the weights are of the wrong kind"
+        assert status(worker).error == "the weights are of the wrong kind"
 
 
 async def test_a_process_that_dies_while_loading_is_a_crash() -> None:
@@ -254,7 +268,7 @@ async def test_a_process_that_dies_while_loading_is_a_crash() -> None:
 async def test_an_idle_worker_is_ended_and_loads_again_on_use() -> None:
     async with running(idle_unload=0.1) as worker:
         await events(worker, "echo")
-        pid = worker.status().pid
+        pid = status(worker).pid
         assert pid is not None
         await until(lambda: worker.state == "unloaded" and not alive(pid))
         assert await events(worker, "echo")
@@ -265,7 +279,7 @@ async def test_more_waiting_calls_than_allowed_are_refused() -> None:
         await worker.load()
         async with worker.call("hang", {}):
             waiting = asyncio.create_task(events(worker, "echo"))
-            await until(lambda: worker.status().waiting == 1)
+            await until(lambda: status(worker).waiting == 1)
             with pytest.raises(errors.QueueFull):
                 await events(worker, "echo")
             waiting.cancel()
@@ -286,7 +300,7 @@ async def test_calls_that_wait_for_room_are_counted_too() -> None:
         async with first.call("hang", {}) as hanging:
             other = spec("two", max_waiting=1)
             waiting = [asyncio.create_task(_asked(pool, other)) for _ in range(2)]
-            await until(lambda: pool.worker(other).status().waiting == 2)
+            await until(lambda: status(pool.worker(other)).waiting == 2)
             with pytest.raises(errors.QueueFull):
                 await _asked(pool, other)
             hanging.kill()
@@ -306,7 +320,7 @@ async def test_two_models_that_wait_for_the_same_room_both_get_it() -> None:
 
 
 async def _asked(pool: WorkerPool, wanted: WorkerSpec) -> list[Any]:
-    async with pool.call(wanted, "echo", {}) as call:
+    async with pool.worker(wanted).call("echo", {}) as call:
         return [event async for event in call]
 
 
@@ -315,7 +329,7 @@ async def test_a_caller_that_would_rather_wait_is_never_refused() -> None:
         await worker.load()
         async with worker.call("hang", {}) as hanging:
             waiting = [asyncio.create_task(_patient(worker)) for _ in range(4)]
-            await until(lambda: worker.status().waiting == 4)
+            await until(lambda: status(worker).waiting == 4)
             with pytest.raises(errors.QueueFull):
                 await events(worker, "echo")
             hanging.kill()
@@ -332,7 +346,7 @@ async def test_short_calls_do_not_wait_behind_long_ones() -> None:
         await worker.load()
         async with worker.call("hang", {}):
             waiting = asyncio.create_task(events(worker, "echo"))
-            await until(lambda: worker.status().waiting == 1)
+            await until(lambda: status(worker).waiting == 1)
             async with worker.call("echo", {}, short=True) as call:
                 assert [event.name async for event in call] == ["echo"]
             assert not waiting.done()
@@ -350,7 +364,7 @@ async def test_a_load_that_fails_answers_everybody_who_waits_at_once(tmp_path: P
 
 async def test_a_worker_that_waits_for_its_restart_is_not_ready() -> None:
     async with running() as worker:
-        for _ in range(workers.FREE_RESTARTS + 1):
+        for _ in range(backoff.FREE_RESTARTS + 1):
             with pytest.raises((errors.EngineCrashed, errors.Unavailable)):
                 await events(worker, "kill")
         await until(lambda: worker.state != "ready")
@@ -369,7 +383,8 @@ async def test_a_model_pulled_after_the_first_look_is_found() -> None:
 
 async def test_a_worker_without_its_api_ends_even_in_the_middle_of_a_call() -> None:
     async with running() as worker:
-        process = await worker.load()
+        process = (await worker.load()).process
+        assert process is not None
         async with worker.call("hang", {}) as call:
             async for _ in call:
                 break
@@ -379,9 +394,9 @@ async def test_a_worker_without_its_api_ends_even_in_the_middle_of_a_call() -> N
 
 async def test_closing_leaves_no_process() -> None:
     async with running(slots=4) as worker:
-        pid = (await worker.load()).pid
+        pid = await loaded_pid(worker)
         task = asyncio.create_task(events(worker, "hang"))
-        await until(lambda: worker.status().calls == 1)
+        await until(lambda: status(worker).calls == 1)
         await worker.close()
         assert not alive(pid)
         with pytest.raises(errors.VoiceStackError):
@@ -393,7 +408,7 @@ async def test_a_worker_that_drains_ends_its_queue_but_not_its_work() -> None:
         await worker.load()
         async with worker.call("hang", {}) as call:
             waiting = asyncio.create_task(events(worker, "echo"))
-            await until(lambda: worker.status().waiting == 1)
+            await until(lambda: status(worker).waiting == 1)
             worker.drain()
             with pytest.raises(errors.Draining):
                 await waiting
@@ -403,11 +418,11 @@ async def test_a_worker_that_drains_ends_its_queue_but_not_its_work() -> None:
 
 
 async def test_a_model_that_lost_its_room_while_it_was_down_stays_unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "FREE_RESTARTS", 0)
+    monkeypatch.setattr(backoff, "FREE_RESTARTS", 0)
     pool = WorkerPool(1)
     try:
         first = await pool.load(spec("one"))
-        pid = first.status().pid
+        pid = status(first).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(lambda: first.state == "failed")
@@ -423,7 +438,7 @@ async def test_the_pool_makes_room_by_unloading_the_longest_idle() -> None:
     try:
         for name in ("one", "two"):
             await pool.load(spec(name))
-        async with pool.call(spec("one"), "echo", {}) as call:
+        async with pool.worker(spec("one")).call("echo", {}) as call:
             assert [event.name async for event in call] == ["echo"]
         await pool.load(spec("three"))
         assert {status.id: status.state for status in pool.status()} == {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core import errors
-from core.worker import Event, WorkerHandler
+from core.scheduler import Scheduler
+from core.worker import CallContext, Event, WorkerHandler
 
 
 class Echo(WorkerHandler):
@@ -26,17 +27,18 @@ class Echo(WorkerHandler):
             os._exit(3)
         return {"engine": "echo", "pid": os.getpid()}
 
-    def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
-        return getattr(self, f"do_{method}")(params, body)
+    def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
+        events: Iterator[Event] = getattr(self, f"do_{method}")(params)
+        return events
 
-    def do_echo(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
-        yield Event("echo", params, body)
+    def do_echo(self, params: Mapping[str, Any]) -> Iterator[Event]:
+        yield Event("echo", params, b"\0raw")
 
-    def do_count(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_count(self, params: Mapping[str, Any]) -> Iterator[Event]:
         for number in range(params["to"]):
             yield Event("number", number)
 
-    def do_forever(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_forever(self, params: Mapping[str, Any]) -> Iterator[Event]:
         try:
             while True:
                 yield Event("tick")
@@ -44,25 +46,66 @@ class Echo(WorkerHandler):
         finally:
             Path(params["closed"]).write_text("closed", encoding="ascii")
 
-    def do_hang(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_hang(self, params: Mapping[str, Any]) -> Iterator[Event]:
         yield Event("started")
         threading.Event().wait()
 
-    def do_kill(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_kill(self, params: Mapping[str, Any]) -> Iterator[Event]:
         yield Event("started")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def do_refuse(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_refuse(self, params: Mapping[str, Any]) -> Iterator[Event]:
         yield Event("started")
         raise errors.UnsupportedParameter("no such thing here", param="seed")
 
-    def do_bug(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_bug(self, params: Mapping[str, Any]) -> Iterator[Event]:
         yield Event("started")
         raise KeyError("secret detail")
 
-    def do_rubbish(self, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def do_rubbish(self, params: Mapping[str, Any]) -> Iterator[Event]:
         yield Event("started")
         for link in Path("/proc/self/fd").iterdir():
             if link.is_symlink() and str(link.readlink()).startswith("socket:"):
                 os.write(int(link.name), b"\xff" * 64)
         threading.Event().wait()
+
+
+class Sharing(WorkerHandler):
+    """Its calls share a device, which each has by a `turn` or a `work`; `go` lets one go on that has it."""
+
+    def load(self) -> dict[str, Any]:
+        self.go = threading.Semaphore(0)
+        self.lock = threading.Lock()
+        self.running = 0
+        self.scheduler: Scheduler[str, str] = Scheduler(self.run, slots=self.config["slots"])
+        return {}
+
+    def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
+        if method == "go":
+            self.go.release()
+        elif method == "counts":
+            yield Event("counts", {"waiting": self.scheduler.waiting, "running": self.running})
+        elif method == "exit":
+            raise SystemExit(3)
+        else:
+            with self.scheduler.request(context=context) as request:
+                if method == "turn":
+                    with request.turn():
+                        yield Event("done", self.run([params["then"]]))
+                else:
+                    yield Event("done", request.submit(params["then"]).result())
+
+    def run(self, works: Sequence[str]) -> Sequence[str]:
+        with self.lock:
+            self.running += 1
+        self.go.acquire()
+        with self.lock:
+            self.running -= 1
+        if works == ["die"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return works
+
+    def close(self) -> None:
+        self.go.release()
+        self.scheduler.close()
+        Path(self.config["closed"]).touch()

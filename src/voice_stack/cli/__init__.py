@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from core.errors import VoiceStackError
 from voice_stack import __version__
-from voice_stack.cli import batch, doctor, models, serve, speak, transcribe, voices
+from voice_stack.cli import batch, doctor, models, serve, speak, transcribe, tune, voices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("batch")(batch.batch)
 app.command("speak")(speak.speak)
 app.command("doctor")(doctor.doctor)
+app.command("tune")(tune.tune)
 
 
 def _version(value: bool) -> None:

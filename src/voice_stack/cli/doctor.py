@@ -123,7 +123,9 @@ def _service(name: runner.Name) -> Iterator[Finding]:
     except VoiceStackError as error:
         yield Finding(f"{name} model", "problem", error.message)
     try:
-        devices.choose(settings.device, devices.hardware(), index=settings.device_index)
+        found = devices.hardware()
+        for index in devices.spread(settings.device, settings.device_index, found):
+            devices.choose(settings.device, found, index=index)
     except VoiceStackError as error:
         yield Finding(f"{name} device", "problem", error.message)
     yield _port(name, settings.host, settings.port)

@@ -56,7 +56,8 @@ def run(name: Name) -> int:
     settings = load_settings(name)
     logs.setup(settings.log_level)
     _report(name, settings)
-    devices.choose(settings.device, devices.hardware(), index=settings.device_index)
+    for index in settings.device_index:
+        devices.choose(settings.device, devices.hardware(), index=index)
     _find_ffmpeg()
     listener = _listen(settings.host, settings.port)
     app = import_module(f"{name}.app").create_app(settings)
