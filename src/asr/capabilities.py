@@ -23,7 +23,6 @@ def capabilities(service: AsrService) -> dict[str, Any]:
         "limits": {
             "max_audio_seconds": settings.max_audio_seconds,
             "max_waiting": settings.max_waiting,
-            "concurrent": settings.workers,
             "timeout_seconds": settings.timeout,
         },
         "features": {

@@ -8,6 +8,7 @@ from core.registry import EngineRegistry
 TABLE = {
     "faster-whisper": "asr.engines.faster_whisper:FasterWhisperEngine",
     "fake": "asr.engines.fake:FakeAsrEngine",
+    "fake-windows": "asr.engines.fake:FakeWindowEngine",
 }
 
 

@@ -1,27 +1,23 @@
-"""Long audio as pieces that fit into memory, cut where nobody speaks. Knows nothing of engines or text."""
+"""Audio files read bit by bit: in blocks, or in pieces cut where nobody speaks. Knows nothing of engines or text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
+from utils.audio.amplify import BLOCK_SECONDS as LEVEL_SECONDS
+from utils.audio.amplify import gain
 from utils.audio.pcm import Audio, PcmFile, Samples
 from utils.audio.resample import Resampler
 
-MAX_SECONDS = 600.0
-"""Longest file that is one piece. It costs a worker with Whisper base about 250 MB above what it needs when idle."""
-PIECE_SECONDS = 420.0
-"""Longest piece of a longer file."""
-SEARCH_SECONDS = 30.0
-"""The cut is looked for in this much audio at the end of a full piece."""
-CHUNK_SECONDS = 60.0
-"""Longest chunk of a job, whose text is kept as soon as it is there: this much is done again after a crash."""
-CHUNK_SEARCH_SECONDS = 15.0
-"""A chunk is cut in this much audio at its end."""
-_BLOCK_SECONDS = 20.0
+PIECE_SECONDS = 60.0
+"""Longest piece. An engine that cannot be given windows works so long before others have their turn, and a job does so
+much again after a crash."""
+SEARCH_SECONDS = 15.0
+"""A piece is cut in this much audio at its end."""
+_BLOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +33,23 @@ def pieces(
     *,
     sample_rate: int,
     find_silence: Callable[[Audio], float],
-    max_seconds: float = MAX_SECONDS,
+    seconds: float = PIECE_SECONDS,
     search_seconds: float = SEARCH_SECONDS,
 ) -> Iterator[Piece]:
-    """Yield the file as pieces of at most `max_seconds`, mono at `sample_rate` Hz; every frame is in exactly one.
+    """Yield the file as pieces of at most `seconds`, mono at `sample_rate` Hz; every frame is in exactly one.
 
-    A file of at most `max_seconds` is one piece, an empty file none. `find_silence` gets the last `search_seconds` of
-    a full piece and returns the second, counted from there, at which to cut.
+    An empty file has none. For the rest see `end_of_piece`.
     """
-    longest = max_seconds if pcm.duration <= max_seconds else min(max_seconds, PIECE_SECONDS)
-    cut = partial(
-        end_of_piece, sample_rate=sample_rate, find_silence=find_silence, seconds=longest, search_seconds=search_seconds
-    )
     start = 0
     while start < pcm.frames:
-        stop = cut(pcm, start)
+        stop = end_of_piece(
+            pcm,
+            start,
+            sample_rate=sample_rate,
+            find_silence=find_silence,
+            seconds=seconds,
+            search_seconds=search_seconds,
+        )
         yield Piece(start / pcm.sample_rate, read_audio(pcm, start, stop, sample_rate))
         start = stop
 
@@ -62,12 +60,13 @@ def end_of_piece(
     *,
     sample_rate: int,
     find_silence: Callable[[Audio], float],
-    seconds: float,
-    search_seconds: float,
+    seconds: float = PIECE_SECONDS,
+    search_seconds: float = SEARCH_SECONDS,
 ) -> int:
     """Return the frame at which the piece of at most `seconds` ends that begins at frame `start`.
 
-    Reads no more than the last `search_seconds` of it, which `find_silence` gets at `sample_rate` Hz.
+    Reads no more than the last `search_seconds` of a full piece, which `find_silence` gets at `sample_rate` Hz; it
+    returns the second, counted from there, at which to cut.
     """
     limit = start + round(seconds * pcm.sample_rate)
     if limit >= pcm.frames:
@@ -82,10 +81,20 @@ def read_audio(pcm: PcmFile, start: int, stop: int, sample_rate: int) -> Audio:
 
     Block by block: the source may be ten times as large as what comes out.
     """
-    resampler = Resampler(pcm.sample_rate, sample_rate)
-    step = round(_BLOCK_SECONDS * pcm.sample_rate)
-    parts: list[Samples] = [np.zeros(0, dtype=np.float32)]
-    parts += [
-        resampler.feed(pcm.read(at, min(at + step, stop)), last=at + step >= stop) for at in range(start, stop, step)
-    ]
+    parts = [np.zeros(0, dtype=np.float32), *read_blocks(pcm, sample_rate, start=start, stop=stop)]
     return Audio(np.concatenate(parts), sample_rate)
+
+
+def read_blocks(pcm: PcmFile, sample_rate: int, *, start: int = 0, stop: int | None = None) -> Iterator[Samples]:
+    """Yield frames [start, stop) of a file as mono samples at `sample_rate` Hz, about ten seconds at a time."""
+    resampler = Resampler(pcm.sample_rate, sample_rate)
+    stop = pcm.frames if stop is None else stop
+    step = round(_BLOCK_SECONDS * pcm.sample_rate)
+    for at in range(start, stop, step):
+        yield resampler.feed(pcm.read(at, min(at + step, stop)), last=at + step >= stop)
+
+
+def file_gain(pcm: PcmFile) -> float:
+    """Return the factor by which a whole recording is to be amplified (utils.audio.amplify)."""
+    step = max(round(LEVEL_SECONDS * pcm.sample_rate), 1) * round(_BLOCK_SECONDS / LEVEL_SECONDS)
+    return gain((pcm.read(at, at + step) for at in range(0, pcm.frames, step)), pcm.sample_rate)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from asr.result import TranscriptResult
 from asr.settings import AsrSettings
 from asr.sharing import Shared
 from asr.transcript import LanguageGuess, Segment, Task, TranscribeOptions
+from asr.tuning import Tuned, configured
 from asr.windows import WindowOptions
 from core import errors
 from core.model_entry import ModelRef
@@ -33,8 +35,11 @@ from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
 TASK: Final = "automatic-speech-recognition"
-SHORT_SLOTS = 2
-"""Languages are detected in so many calls at once, beside the transcriptions."""
+CALLS = 32
+"""Transcriptions a process takes at once, and as many detections: enough to fill a GPU's batch from short ones twice.
+
+Each has a thread and a window of audio ready; whose window is next on the device is decided in the process.
+"""
 PARSERS = 2
 _SEGMENT = TypeAdapter(Segment)
 _MEDIA_ERRORS: dict[str, type[errors.VoiceStackError]] = {
@@ -217,15 +222,18 @@ class AsrService(Service):
             raise errors.UnsupportedTask(f"the model {model.id} cannot translate; use a multilingual Whisper model")
         self._poison.check(sha256)
 
-    def capabilities(self) -> dict[str, Any]:
-        """Return what this service can do with what is installed."""
-        common, own = super().capabilities(), capabilities(self)
-        return {**common, **own, "limits": {**common["limits"], **own["limits"]}}
+    def own_capabilities(self) -> dict[str, Any]:
+        """Return what only this service can do with what is installed."""
+        return capabilities(self)
+
+    @cached_property
+    def _tuned(self) -> Tuned:
+        return Tuned(self.settings)
 
     def spec(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs."""
         settings = self.settings
-        return WorkerSpec(
+        spec = WorkerSpec(
             name=model.id,
             handler="asr.worker:AsrWorker",
             config={
@@ -233,21 +241,20 @@ class AsrService(Service):
                 "model": str(model.path) if model.path else None,
                 "model_id": model.id,
                 "device": settings.device,
-                "device_index": settings.device_index,
                 "compute_type": settings.compute_type,
-                "threads": settings.threads,
-                "workers": settings.workers,
                 "cache": str(settings.places.cache / "engines" / "asr"),
                 "engine_options": settings.engine_options,
             },
-            slots=settings.workers,
-            short_slots=SHORT_SLOTS,
+            devices=self.devices,
+            slots=CALLS,
+            short_slots=CALLS,
             max_waiting=settings.max_waiting,
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
             tmp=self.spool.path,
         )
+        return configured(spec, self._tuned.setup(model, self.host.engine(model)))
 
 
 def _pcm_params(audio: PcmFile) -> dict[str, Any]:

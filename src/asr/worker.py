@@ -1,31 +1,42 @@
-"""The ASR engine inside its worker process: files become pieces, pieces become segments, segments become events."""
+"""The ASR engine inside its worker process: files become windows or pieces, those segments, and segments events."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from asr.engine import AsrEngine
+from asr import piecewise, windowed
+from asr.engine import AsrEngine, WindowEngine, WindowText, WindowWork
 from asr.engine_factory import registry
-from asr.pieces import CHUNK_SEARCH_SECONDS, CHUNK_SECONDS, Piece, end_of_piece, pieces
-from asr.transcript import LanguageGuess, Segment, TranscribeOptions, shifted
-from asr.windows import WindowOptions, vote, windows
+from asr.pieces import Piece, end_of_piece, file_gain, pieces, read_blocks
+from asr.speech_windows import windows
+from asr.transcript import LanguageGuess, TranscribeOptions, VadOptions
+from asr.windowed import Part
+from asr.windows import WindowOptions, vote
+from asr.windows import windows as places
 from core.engine_loading import EngineConfig, load_engine
 from core.errors import InternalError, UnsupportedParameter
-from core.worker import Event, WorkerHandler
-from utils import memory
+from core.scheduler import Cancelled, Request, Scheduler
+from core.worker import CallContext, Event, WorkerHandler
 from utils.audio import vad
-from utils.audio.amplify import amplified
-from utils.audio.pcm import PcmFile
+from utils.audio.pcm import Audio, PcmFile, Samples
 
-log = logging.getLogger(__name__)
-_TRIM_SECONDS = 60.0
+EXPRESS_SECONDS = 30.0
+"""Audio up to this long does not wait behind longer audio."""
+_MIN_AHEAD = 2
+"""While one window of a transcription is decoded the next one is made ready, however many transcriptions there are."""
+_MEASURED_SECONDS = 8.0
+
+_Result: TypeAlias = WindowText | WindowWork
+_Request: TypeAlias = Request[WindowWork, _Result]
 
 
 class _Params(BaseModel):
@@ -37,107 +48,183 @@ class _Params(BaseModel):
     windows: WindowOptions = WindowOptions()
 
 
+class _Measurement(BaseModel):
+    """How many windows are decoded to see how long it takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    windows: PositiveInt
+
+
 class AsrWorker(WorkerHandler):
-    """Owns one engine.
+    """Owns one engine, and the scheduler that shares it between the calls.
 
     `transcribe` yields `info` {language, language_probability, duration} once, `segment` (Segment) in order with
-    ids from 0, and `progress` {seconds}. `detect_language` yields one `language` (LanguageGuess), `cut` one `cut`
-    {seconds}: where the first chunk of the audio ends.
+    ids from 0, and `progress` {seconds} after every window or piece. `detect_language` yields one `language`
+    (LanguageGuess), `cut` one `cut` {seconds}: where the first chunk of the audio ends. `measure` yields one `measured`
+    {seconds}: how long so many windows with 8 seconds of speech each took.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self._engine: AsrEngine | None = None
+        self._scheduler: Scheduler[WindowWork, _Result] | None = None
+        self._transcribing: set[_Request] = set()
 
     def load(self) -> dict[str, Any]:
         """Make and load the engine of the configuration; ConfigurationError says what is wrong with it."""
         engine = self._engine = load_engine(registry(), EngineConfig.model_validate(dict(self.config)))
-        memory.trim()
+        self._scheduler = _scheduler(engine)
         return {
             "engine": self.config["engine"],
             "model": self.config["model_id"],
             "device": engine.context.device,
             "compute_type": getattr(engine, "compute_type", engine.context.compute_type),
             "languages": list(engine.languages),
+            "slots": _slots(engine),
+            "batch_size": _batch_size(engine),
         }
 
-    def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
-        """Do `transcribe` with params {pcm, options}, `detect_language` with {pcm, windows} or `cut` with {pcm}.
-
-        `body` is not used.
-        """
-        del body
-        methods: dict[str, Callable[[AsrEngine, _Params], Iterator[Event]]] = {
-            "transcribe": _transcribe,
-            "detect_language": _detect_language,
-            "cut": _cut,
-        }
-        if method not in methods or self._engine is None:
+    def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
+        """Do `transcribe` with {pcm, options}, `detect_language` {pcm, windows}, `cut` {pcm} or `measure` {windows}."""
+        engine, scheduler = self._engine, self._scheduler
+        if method not in ("transcribe", "detect_language", "cut", "measure") or engine is None or scheduler is None:
             raise InternalError(f"the ASR worker cannot {method}")
-        yield from methods[method](self._engine, _Params.model_validate_json(orjson.dumps(params), strict=True))
+        context = context or CallContext()
+        if method == "measure":
+            measurement = _Measurement.model_validate(params)
+            with scheduler.request(context=context) as request:
+                yield _measure(engine, request, measurement.windows)
+            return
+        given = _Params.model_validate_json(orjson.dumps(params), strict=True)
+        if method == "cut":
+            end = end_of_piece(given.pcm, 0, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+            yield Event("cut", {"seconds": end / given.pcm.sample_rate})
+            return
+        short = method == "detect_language" or given.pcm.duration <= EXPRESS_SECONDS
+        with scheduler.request(express=short, context=context) as request:
+            if method == "detect_language":
+                yield _detect_language(engine, request, given)
+            else:
+                self._transcribing.add(request)
+                try:
+                    yield from _transcribe(engine, request, given, context, self._ahead)
+                finally:
+                    self._transcribing.discard(request)
+
+    def _ahead(self) -> int:
+        """Return how many windows of one transcription are ready or being made: all together fill the device twice."""
+        assert self._engine is not None  # noqa: S101 - somebody transcribes
+        windows_at_once = (_slots(self._engine) + 1) * _batch_size(self._engine)
+        return max(windows_at_once // max(len(self._transcribing), 1), _MIN_AHEAD)
 
     def close(self) -> None:
-        """Close the engine."""
+        """Stop the work and close the engine."""
+        if self._scheduler is not None:
+            self._scheduler.close()
         if self._engine is not None:
             self._engine.close()
 
 
-def _pieces(engine: AsrEngine, pcm: PcmFile) -> Iterator[Piece]:
-    return pieces(pcm, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+def _slots(engine: AsrEngine) -> int:
+    return engine.slots if isinstance(engine, WindowEngine) else max(engine.context.workers, 1)
 
 
-def _transcribe(engine: AsrEngine, params: _Params) -> Iterator[Event]:
+def _batch_size(engine: AsrEngine) -> int:
+    return engine.batch_size if isinstance(engine, WindowEngine) else 1
+
+
+def _scheduler(engine: AsrEngine) -> Scheduler[WindowWork, _Result]:
+    if not isinstance(engine, WindowEngine):
+        return Scheduler(slots=_slots(engine))
+    spare = 1 if engine.context.device == "cpu" else 0
+    return Scheduler(engine.decode, slots=engine.slots, batch=engine.batch_size, spare=spare)
+
+
+def _transcribe(
+    engine: AsrEngine, request: _Request, params: _Params, context: CallContext, ahead: Callable[[], int]
+) -> Iterator[Event]:
     pcm, options = params.pcm, params.options
     if options.logprobs and not engine.gives_logprobs:
         raise UnsupportedParameter("this model has no log-probabilities of its tokens", param="include")
-    info: Event | None = None
-    count = 0
-    for piece in _pieces(engine, pcm):
-        found = engine.transcribe(amplified(piece.audio) if options.amplify else piece.audio, options)
-        if info is None and found.language is not None:
-            info = _info(LanguageGuess(found.language, found.language_probability), pcm)
-            yield info
-            options = replace(options, language=found.language, early=False)
-        with _closing(found.segments) as segments:
-            for segment in segments:
-                yield Event("segment", shifted(segment, count, piece.offset))
+    if isinstance(engine, WindowEngine):
+        guess, parts = _by_windows(engine, request, params, context, ahead)
+    else:
+        guess, parts = _by_pieces(engine, request, params)
+    yield _info(guess, pcm)
+    count, done = 0, 0.0
+    with closing(parts):
+        for part in parts:
+            for segment in part.segments:
+                yield Event("segment", replace(segment, id=count))
                 count += 1
-                if piece.audio.duration < pcm.duration:
-                    yield _progress(piece.offset + segment.end)
-        yield _progress(piece.offset + piece.audio.duration)
-        del piece, found  # 60 MB that must not be there still when the next piece is read
-    if info is None:
-        yield _info(LanguageGuess(options.language, 1.0 if options.language else 0.0), pcm)
-    if pcm.duration > _TRIM_SECONDS:
-        memory.trim()
+            if part.done > done:
+                done = part.done
+                yield _progress(done)
+    if done < pcm.duration:
+        yield _progress(pcm.duration)
 
 
-def _detect_language(engine: AsrEngine, params: _Params) -> Iterator[Event]:
-    heard = windows(params.pcm, params.windows, sample_rate=engine.sample_rate)
-    yield Event("language", vote(map(engine.detect_language, heard), params.windows.count))
+def _by_windows(
+    engine: WindowEngine, request: _Request, params: _Params, context: CallContext, ahead: Callable[[], int]
+) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+    pcm, options = params.pcm, params.options
+    engine.check(options)
+
+    def submit(work: WindowWork, *, first: bool = False) -> Future[_Result]:
+        return request.submit(work, key=work.key, first=first)
+
+    blocks = _heard(read_blocks(pcm, engine.sample_rate), context)
+    if options.amplify:
+        factor = np.float32(file_gain(pcm))
+        blocks = (block * factor for block in blocks)
+    speech = windows(blocks, options.vad, seconds=engine.window_seconds, early=options.early)
+    return windowed.decode(engine, speech, options, submit=submit, ahead=ahead)
 
 
-def _cut(engine: AsrEngine, params: _Params) -> Iterator[Event]:
-    end = end_of_piece(
-        params.pcm,
-        0,
-        sample_rate=engine.sample_rate,
-        find_silence=vad.find_silence,
-        seconds=CHUNK_SECONDS,
-        search_seconds=CHUNK_SEARCH_SECONDS,
-    )
-    yield Event("cut", {"seconds": end / params.pcm.sample_rate})
+def _by_pieces(
+    engine: AsrEngine, request: _Request, params: _Params
+) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+    pcm, options = params.pcm, params.options
+    found = pieces(pcm, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+    if options.amplify:
+        factor = np.float32(file_gain(pcm))
+        found = (Piece(each.offset, Audio(each.audio.samples * factor, engine.sample_rate)) for each in found)
+    return piecewise.decode(engine, found, options, turn=request.turn)
 
 
-@contextmanager
-def _closing(segments: Iterator[Segment]) -> Iterator[Iterator[Segment]]:
-    """Close the engine's generator at once, and not when it is collected: that is what ends its work."""
-    try:
-        yield segments
-    finally:
-        close = getattr(segments, "close", None)
-        if close is not None:
-            close()
+def _heard(blocks: Iterator[Samples], context: CallContext) -> Iterator[Samples]:
+    """Yield the blocks while somebody waits for the text: hours of silence are read without asking the device."""
+    for block in blocks:
+        if context.cancelled:
+            raise Cancelled("the call was cancelled")
+        yield block
+
+
+def _detect_language(engine: AsrEngine, request: _Request, params: _Params) -> Event:
+    def listen(audio: Audio) -> LanguageGuess:
+        if isinstance(engine, WindowEngine):
+            window = next(windows([audio.samples], VadOptions()), None)
+            if window is None:
+                return LanguageGuess(None)
+            audio = window.audio
+        with request.turn():
+            return engine.detect_language(audio)
+
+    heard = places(params.pcm, params.windows, sample_rate=engine.sample_rate)
+    return Event("language", vote(map(listen, heard), params.windows.count))
+
+
+def _measure(engine: AsrEngine, request: _Request, count: int) -> Event:
+    batch = _batch_size(engine)
+
+    def work(first: int) -> None:
+        with request.turn():
+            engine.measure(_MEASURED_SECONDS, min(batch, count - first))
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(_slots(engine)) as threads:
+        list(threads.map(work, range(0, count, batch)))
+    return Event("measured", {"seconds": time.perf_counter() - started})
 
 
 def _info(guess: LanguageGuess, pcm: PcmFile) -> Event:

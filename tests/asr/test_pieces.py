@@ -31,7 +31,7 @@ def cut(pcm: PcmFile, at: float, *, max_seconds: float, search_seconds: float = 
             pcm,
             sample_rate=rate,
             find_silence=lambda audio: at * audio.duration,
-            max_seconds=max_seconds,
+            seconds=max_seconds,
             search_seconds=search_seconds,
         )
     )
@@ -80,7 +80,7 @@ def test_the_cut_is_where_the_silence_is(tmp_path: Path) -> None:
         return float(silent.mean()) / audio.sample_rate
 
     pcm = PcmFile(path, len(samples), RATE)
-    found = list(pieces(pcm, sample_rate=RATE, find_silence=find_silence, max_seconds=10.0, search_seconds=2.0))
+    found = list(pieces(pcm, sample_rate=RATE, find_silence=find_silence, seconds=10.0, search_seconds=2.0))
     assert seen == [2.0, 2.0]
     assert [piece.offset for piece in found] == pytest.approx([0.0, 8.55, 17.1], abs=0.002)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+import soundfile
 from pydantic import ValidationError
 
 from asr.engines.fake import FakeAsrEngine
-from asr.transcript import TranscribeOptions, VadOptions
+from asr.transcript import LanguageGuess, TranscribeOptions, VadOptions
 from asr.worker import AsrWorker
-from core.errors import ConfigurationError, InsufficientMemory, InternalError, UnsupportedParameter
-from core.worker import Event
+from core.errors import ConfigurationError, InsufficientMemory, InternalError, NotSupported, UnsupportedParameter
+from core.scheduler import Cancelled
+from core.worker import CallContext, Event
+from utils.audio.pcm import Audio
 
 CONFIG: dict[str, Any] = {
     "engine": "fake",
@@ -30,6 +34,19 @@ CONFIG: dict[str, Any] = {
     "cache": None,
     "engine_options": {},
 }
+
+
+BOTH = pytest.mark.parametrize("engine", ["fake", "fake-windows"])
+
+
+@contextmanager
+def made(engine: str, **options: Any) -> Iterator[AsrWorker]:
+    worker = AsrWorker({**CONFIG, "engine": engine, "engine_options": options})
+    worker.load()
+    try:
+        yield worker
+    finally:
+        worker.close()
 
 
 @pytest.fixture
@@ -55,10 +72,12 @@ def recording(folder: Path, *stretches: tuple[str, float], rate: int = 16_000, c
     return {"path": str(path), "frames": frames, "sample_rate": rate, "channels": channels, "offset": 0}
 
 
-def transcribe(worker: AsrWorker, pcm: dict[str, Any], **options: Any) -> Iterator[Event]:
+def transcribe(
+    worker: AsrWorker, pcm: dict[str, Any], *, context: CallContext | None = None, **options: Any
+) -> Iterator[Event]:
     # What crosses the pipe is JSON.
     params = orjson.loads(orjson.dumps({"pcm": pcm, "options": asdict(TranscribeOptions(**options))}))
-    return worker.call("transcribe", params, b"")
+    return worker.call("transcribe", params, context=context)
 
 
 def data(events: list[Event], name: str) -> list[Any]:
@@ -102,54 +121,125 @@ def test_silence_and_emptiness_say_what_was_asked_for(worker: AsrWorker, tmp_pat
         assert (info["language"], info["language_probability"]) == ("de", 1.0)
 
 
-def test_long_audio_comes_in_pieces_with_the_times_of_the_whole(worker: AsrWorker, tmp_path: Path) -> None:
-    pcm = recording(tmp_path, ("silence", 601), ("noise", 100), ("silence", 10), rate=8000)
-    events = list(transcribe(worker, pcm, word_timestamps=True))
+@BOTH
+def test_long_audio_has_the_times_of_the_whole(engine: str, tmp_path: Path) -> None:
+    pcm = recording(tmp_path, ("silence", 61), ("noise", 100), ("silence", 10), rate=8000)
+    with made(engine) as worker:
+        events = list(transcribe(worker, pcm, word_timestamps=True, vad=None))
     segments = data(events, "segment")
-    assert [event.name for event in events][:2] == ["progress", "info"], "the first piece is silent"
+    assert events[0].name == "info"
     assert [segment.id for segment in segments] == list(range(len(segments)))
-    assert min(segment.start for segment in segments) == pytest.approx(601, abs=5)
-    assert max(segment.end for segment in segments) == pytest.approx(701, abs=5)
+    assert min(segment.start for segment in segments) == pytest.approx(61, abs=5)
+    assert max(segment.end for segment in segments) == pytest.approx(161, abs=5)
     for segment in segments:
         assert segment.start == segment.words[0].start
         assert segment.end == segment.words[-1].end
         assert segment.seek == pytest.approx(segment.start * 100, abs=2)
+
+
+@BOTH
+def test_progress_comes_with_every_window_and_never_goes_back(engine: str, tmp_path: Path) -> None:
+    pcm = recording(tmp_path, ("noise", 200), ("silence", 30))
+    with made(engine) as worker:
+        events = list(transcribe(worker, pcm, vad=None))
     seconds = [progress["seconds"] for progress in data(events, "progress")]
-    assert seconds == sorted(seconds)
-    assert seconds[-1] == pytest.approx(711.0, abs=0.01)
-    assert len(seconds) >= len(segments)
+    assert len(seconds) >= 4
+    assert seconds == sorted(set(seconds))
+    assert seconds[-1] == pytest.approx(230.0)
+    assert events[-1].name == "progress"
+    heard = 0.0
+    for event in events[1:]:
+        if event.name == "progress":
+            assert event.data["seconds"] >= heard
+        else:
+            heard = event.data.end
 
 
-def test_the_language_found_first_is_kept(tmp_path: Path) -> None:
-    class Recorder(AsrWorker):
-        def languages_asked_for(self) -> list[str | None]:
-            assert self._engine is not None
-            asked: list[str | None] = []
-            transcribe_piece = self._engine.transcribe
+@BOTH
+def test_the_language_found_first_is_kept(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+    guess = FakeAsrEngine._guess
 
-            def listen(audio: Any, options: TranscribeOptions) -> Any:
-                asked.append(options.language)
-                return transcribe_piece(audio, options)
+    def listen(self: FakeAsrEngine, audio: Audio, candidates: tuple[str, ...]) -> LanguageGuess:
+        asked.append("heard")
+        return guess(self, audio, candidates)
 
-            self._engine.transcribe = listen  # type: ignore[method-assign]
-            return asked
-
-    worker = Recorder(CONFIG)
-    worker.load()
-    asked = worker.languages_asked_for()
-    pcm = recording(tmp_path, ("silence", 620), ("noise", 1300), rate=4000)
-    events = list(transcribe(worker, pcm))
-    assert asked[:2] == [None, None]
-    assert set(asked[2:]) == {"en"}
+    monkeypatch.setattr(FakeAsrEngine, "_guess", listen)
+    pcm = recording(tmp_path, ("silence", 70), ("noise", 150), rate=8000)
+    with made(engine) as worker:
+        events = list(transcribe(worker, pcm, vad=None))
+    assert 2 <= len(asked) <= 3, "those of silence, and the first with sound"
     assert len(data(events, "info")) == 1
+    assert data(events, "info")[0]["language"] == "en"
+
+
+def test_an_early_first_text_comes_in_a_window_of_its_own(tmp_path: Path) -> None:
+    pcm = recording(tmp_path, ("noise", 60))
+    with made("fake-windows") as worker:
+        first = [data(list(transcribe(worker, pcm, vad=None, early=early)), "progress")[0] for early in (True, False)]
+    assert 6 <= first[0]["seconds"] <= 12
+    assert 20 <= first[1]["seconds"] <= 30
+
+
+def test_the_windows_that_are_ready_are_shared_by_those_who_transcribe(tmp_path: Path) -> None:
+    pcm = recording(tmp_path, ("noise", 1))
+    with made("fake-windows", slots=1, batch_size=4) as worker:
+        calls = [transcribe(worker, pcm, vad=None) for _ in range(5)]
+        found = []
+        for call in calls:
+            next(call)
+            found.append(worker._ahead())
+        assert found == [8, 4, 2, 2, 2]
+        for call in calls:
+            list(call)
+        assert worker._ahead() == 8
+
+
+def test_silence_is_left_out_of_windows(speech_data: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(speech_data / "en" / "jfk.wav", dtype="int16")
+    silence = np.zeros(20 * rate, "<i2")
+    path = tmp_path / "audio.s16"
+    joined = np.concatenate([silence, samples, silence, samples, silence])
+    path.write_bytes(joined.tobytes())
+    pcm = {"path": str(path), "frames": len(joined), "sample_rate": rate, "channels": 1, "offset": 0}
+    with made("fake-windows") as worker:
+        events = list(transcribe(worker, pcm))
+    assert [progress["seconds"] for progress in data(events, "progress")] == pytest.approx([62, 82], abs=1)
+    segments = data(events, "segment")
+    assert min(segment.start for segment in segments) == pytest.approx(20, abs=1)
+    assert max(segment.end for segment in segments) == pytest.approx(62, abs=1)
+    assert not [segment for segment in segments if 32 < segment.start < 50]
 
 
 def test_language_is_looked_for_until_somebody_speaks(worker: AsrWorker, tmp_path: Path) -> None:
     pcm = recording(tmp_path, ("silence", 601), ("noise", 5), rate=8000)
-    (event,) = worker.call("detect_language", {"pcm": pcm}, b"")
+    (event,) = worker.call("detect_language", {"pcm": pcm})
     assert (event.name, event.data.language, event.data.probability) == ("language", "en", 0.9)
-    (event,) = worker.call("detect_language", {"pcm": recording(tmp_path, ("silence", 2))}, b"")
+    (event,) = worker.call("detect_language", {"pcm": recording(tmp_path, ("silence", 2))})
     assert (event.data.language, event.data.probability) == (None, 0.0)
+
+
+def test_the_language_of_windows_is_that_of_their_speech(
+    speech_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[float] = []
+    detect = FakeAsrEngine.detect_language
+
+    def listen(self: FakeAsrEngine, audio: Audio) -> LanguageGuess:
+        heard.append(audio.duration)
+        return detect(self, audio)
+
+    monkeypatch.setattr(FakeAsrEngine, "detect_language", listen)
+    samples, rate = soundfile.read(speech_data / "en" / "jfk.wav", dtype="int16")
+    path = tmp_path / "audio.s16"
+    path.write_bytes(np.concatenate([np.zeros(20 * rate, "<i2"), samples]).tobytes())
+    pcm = {"path": str(path), "frames": 20 * rate + len(samples), "sample_rate": rate, "channels": 1, "offset": 0}
+    with made("fake-windows") as worker:
+        (event,) = worker.call("detect_language", {"pcm": pcm})
+        assert event.data.language == "en"
+        assert heard == [pytest.approx(11, abs=0.6)]
+        (event,) = worker.call("detect_language", {"pcm": recording(tmp_path, ("noise", 5))})
+        assert (event.data.language, len(heard)) == (None, 1)
 
 
 @pytest.mark.parametrize(("seconds", "shortest", "longest"), [(100, 45, 60), (40, 40, 40)])
@@ -157,9 +247,47 @@ def test_a_cut_says_where_the_first_chunk_ends(
     worker: AsrWorker, tmp_path: Path, seconds: float, shortest: float, longest: float
 ) -> None:
     pcm = recording(tmp_path, ("noise", seconds), rate=8000)
-    (event,) = worker.call("cut", {"pcm": pcm}, b"")
+    (event,) = worker.call("cut", {"pcm": pcm})
     assert event.name == "cut"
     assert shortest <= event.data["seconds"] <= longest
+
+
+def test_so_many_windows_are_measured(worker: AsrWorker) -> None:
+    with made("fake-windows", delay=0.001, slots=2) as both:
+        (event,) = both.call("measure", {"windows": 3})
+    assert event.name == "measured"
+    assert 0 < event.data["seconds"] < 60
+    for wrong in ({"windows": 0}, {}, {"windows": 1, "seconds": 2}):
+        with pytest.raises(ValidationError):
+            list(worker.call("measure", wrong))
+
+
+def test_what_cannot_be_measured_says_so(worker: AsrWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(FakeAsrEngine, "measure")
+    with pytest.raises(NotSupported):
+        list(worker.call("measure", {"windows": 1}))
+
+
+@BOTH
+def test_a_call_that_is_cancelled_waits_for_nothing(engine: str, tmp_path: Path) -> None:
+    context = CallContext()
+    with made(engine) as worker:
+        events = transcribe(worker, recording(tmp_path, ("noise", 130)), context=context, vad=None)
+        assert [next(events).name, next(events).name] == ["info", "segment"]
+        context.cancel()
+        with pytest.raises(Cancelled):
+            list(events)
+        assert worker._scheduler is not None
+        assert worker._scheduler.waiting == 0
+        assert engine == "fake-windows" or not worker._scheduler.running, "a turn is over with its call"
+        assert list(transcribe(worker, recording(tmp_path, ("noise", 5)), vad=None))
+
+
+def test_silence_is_not_listened_to_for_nobody(tmp_path: Path) -> None:
+    context = CallContext()
+    context.cancel()
+    with made("fake-windows") as worker, pytest.raises(Cancelled):
+        list(transcribe(worker, recording(tmp_path, ("silence", 5)), context=context))
 
 
 def test_closing_the_events_closes_the_engines_segments(worker: AsrWorker, tmp_path: Path) -> None:
@@ -184,12 +312,12 @@ def test_what_the_engine_raises_comes_through(worker: AsrWorker, tmp_path: Path)
 def test_params_are_read_strictly(worker: AsrWorker, tmp_path: Path, options: dict[str, Any]) -> None:
     pcm = recording(tmp_path, ("noise", 1))
     with pytest.raises(ValidationError):
-        list(worker.call("transcribe", {"pcm": pcm, "options": options}, b""))
+        list(worker.call("transcribe", {"pcm": pcm, "options": options}))
 
 
 def test_a_method_there_is_not(worker: AsrWorker) -> None:
     with pytest.raises(InternalError):
-        list(worker.call("sing", {}, b""))
+        list(worker.call("sing", {}))
 
 
 @pytest.mark.parametrize(
@@ -218,9 +346,11 @@ def test_an_engine_without_logprobs_refuses_them(
     assert caught.value.param == "include"
 
 
-def test_quiet_audio_is_amplified_when_asked_for(worker: AsrWorker, tmp_path: Path) -> None:
+@BOTH
+def test_quiet_audio_is_amplified_when_asked_for(engine: str, tmp_path: Path) -> None:
     pcm = recording(tmp_path, ("noise", 1.0))
     samples = np.fromfile(pcm["path"], dtype="<i2") // 300
     samples.tofile(pcm["path"])
-    assert not [event for event in transcribe(worker, pcm) if event.name == "segment"]
-    assert [event for event in transcribe(worker, pcm, amplify=True) if event.name == "segment"]
+    with made(engine) as worker:
+        assert not [event for event in transcribe(worker, pcm, vad=None) if event.name == "segment"]
+        assert [event for event in transcribe(worker, pcm, vad=None, amplify=True) if event.name == "segment"]

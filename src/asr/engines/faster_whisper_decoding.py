@@ -1,112 +1,247 @@
-"""How faster-whisper is told to decode: the engine's options and one request's options in the library's own terms."""
+"""Windows through Whisper: encoded once, then language, text and word times out of the same encoding."""
 
 from __future__ import annotations
 
-import logging
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import lru_cache
+from threading import Semaphore
 from typing import Any
 
-from pydantic import Field
+import numpy as np
 
-from asr.transcript import TranscribeOptions
-from core.engines import EngineOptions
+from asr.engine import WindowText
+from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious
+from asr.engines.faster_whisper_options import FasterWhisperOptions
+from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS
+from asr.engines.faster_whisper_segments import SegmentMaker, cut
+from asr.engines.faster_whisper_window import (
+    FULL_FRAMES,
+    TIMESTAMP_SECONDS,
+    WhisperWork,
+    max_length,
+    stacked,
+    text_limit,
+)
+from asr.transcript import LanguageGuess
+from core.errors import DeviceOutOfMemory, InsufficientMemory
 
-log = logging.getLogger(__name__)
-# Half of the decoder's 448 positions are for what comes before the text; one of them opens it.
-CONTEXT_TOKENS = 223
-_SPECIAL_TOKEN = re.compile(r"<\|[^|]*\|>")
-
-
-class FasterWhisperOptions(EngineOptions):
-    """Options of the faster-whisper engine; the defaults are Whisper's, but a window does not see the text before."""
-
-    beam_size: int = Field(default=5, ge=1, le=32, description="Hypotheses kept at temperature 0.")
-    best_of: int = Field(default=5, ge=1, le=32, description="Samples drawn at a temperature above 0.")
-    patience: float = Field(default=1.0, gt=0, description="How many finished beams are waited for, in beam sizes.")
-    length_penalty: float = Field(default=1.0, description="Exponent of the length a beam's score is divided by.")
-    repetition_penalty: float = Field(
-        default=1.0, gt=0, description="Above 1 makes tokens already written less likely."
-    )
-    no_repeat_ngram_size: int = Field(default=0, ge=0, description="Length of token sequences not to repeat; 0: any.")
-    compression_ratio_threshold: float | None = Field(
-        default=2.4, description="A text that compresses better than this is a loop: the next temperature is tried."
-    )
-    log_prob_threshold: float | None = Field(
-        default=-1.0, description="Below this mean log-probability the next temperature is tried."
-    )
-    no_speech_threshold: float | None = Field(
-        default=0.6, ge=0, le=1, description="Above this no-speech probability a text needs to be sure of itself."
-    )
-    no_speech_log_prob: float = Field(
-        default=-0.6, description="How sure (mean log-probability) such a text has to be; Whisper itself asks for -1."
-    )
-    condition_on_previous_text: bool = Field(
-        default=False, description="Whether a window sees the text before it: more consistent, but loops spread."
-    )
-    prompt_reset_on_temperature: float = Field(
-        default=0.5, description="Text from above this temperature is not shown to the next window."
-    )
-    hallucination_silence_threshold: float | None = Field(
-        default=None, gt=0, description="With word timestamps: skip odd text around silences longer than these seconds."
-    )
-    max_initial_timestamp: float = Field(
-        default=1.0, ge=0, le=30, description="Latest start of the first text in a window, in seconds."
-    )
+LONG_FRAMES = 1500
+"""Windows of more frames take much memory while they are encoded."""
+_SURE_OF_LANGUAGE = 0.5
+# CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
+_OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
 
 
-def transcription_options(
-    library: Any,
-    tokenizer: Any,
-    own: FasterWhisperOptions,
-    request: TranscribeOptions,
-    *,
-    first_window: float | None = None,
-) -> Any:
-    """Return the library's TranscriptionOptions; the first window ends after `first_window` seconds, if given."""
-    hotwords = _hotwords(tokenizer, request.hotwords)
-    room = CONTEXT_TOKENS - (len(tokenizer.encode(f" {hotwords}")) if hotwords else 0)
-    return library.TranscriptionOptions(
-        **own.model_dump(exclude={"beam_size", "best_of", "no_speech_log_prob"}),
-        beam_size=request.beam_size or own.beam_size,
-        best_of=request.best_of or own.best_of,
-        temperatures=list(request.temperature),
-        initial_prompt=_last_tokens(tokenizer, request.prompt, room),
-        hotwords=hotwords,
-        word_timestamps=request.word_timestamps or request.logprobs,  # both come out of the alignment
-        prefix=None,
-        suppress_blank=True,
-        suppress_tokens=library.get_suppressed_tokens(tokenizer, [-1]),
-        without_timestamps=False,
-        prepend_punctuations="\"'“¿([{-",
-        append_punctuations="\"'.。,，!！?？:：”)]}、",  # noqa: RUF001 - faster-whisper's default
-        multilingual=False,
-        max_new_tokens=None,
-        clip_timestamps=f"0,{first_window},{first_window}" if first_window else "0",
-    )
+class Decoder:
+    """Decodes windows with a loaded WhisperModel of faster-whisper; may be used from several threads at once."""
+
+    def __init__(self, library: Any, model: Any, options: FasterWhisperOptions, *, on_cpu: bool, slots: int) -> None:
+        self._library = library
+        self._model = model
+        self._options = options
+        self._on_cpu = on_cpu
+        self._long_ones = Semaphore(max(1, slots // 2))
+        self._maker = SegmentMaker(model, options)
+        self._tokenizer_of = lru_cache(maxsize=None)(self._new_tokenizer)
+        self.suppressed = library.get_suppressed_tokens(self.tokenizer("en", "transcribe"), [-1])
+
+    def tokenizer(self, language: str | None, task: str) -> Any:
+        """Return the tokenizer of a language and task; it is not to be changed."""
+        return self._tokenizer_of(language or "en", task)
+
+    def encode(self, works: Sequence[WhisperWork]) -> Any:
+        """Return the encoding of windows of one length, shape (works, frames / 2, size), where the model computes."""
+        if len(works) == 1 and works[0].encoding is not None:
+            return works[0].encoding
+        with foreign_errors(), self._room_for(works[0].frames):
+            return self._model.encode(stacked(works))
+
+    def _room_for(self, frames: int) -> AbstractContextManager[object]:
+        """Return what to hold while windows of so many frames are encoded.
+
+        That takes memory by the square of the frames (Whisper base: 130 MB for 3000), so on a CPU half of the slots at
+        most do it for long windows at the same time, while the others write text.
+        """
+        return self._long_ones if self._on_cpu and frames > LONG_FRAMES else nullcontext()
+
+    def guess_language(self, work: WhisperWork) -> LanguageGuess:
+        """Return the language of one window, on a full one if a short one leaves it unsure."""
+        guess = self.guess_languages(self.encode([work]), [work.candidates])[0]
+        if _is_unsure(work, guess.probability):
+            return self.guess_language(replace(work, frames=FULL_FRAMES))
+        return guess
+
+    def guess_languages(self, encoding: Any, candidates: Sequence[tuple[str, ...]]) -> list[LanguageGuess]:
+        """Return the most probable language of each row; among its candidates the probabilities add up to one."""
+        with foreign_errors():
+            found = self._model.model.detect_language(encoding)
+        return [_guess(row, among) for row, among in zip(found, candidates, strict=True)]
+
+    def decode(self, works: Sequence[WhisperWork]) -> list[WindowText | WhisperWork]:
+        """Decode windows with equal keys; a work among the results is to be decoded next."""
+        encoding = self.encode(works)
+        told = self._with_languages(works, encoding)
+        attempts = self._generate(told, encoding)
+        decided = [
+            replace(work, frames=FULL_FRAMES)
+            if _is_unsure(work, told[row].language_probability)
+            else self._decide(told[row], attempts[row], row, encoding)
+            for row, work in enumerate(works)
+        ]
+        return self._texts(told, decided, encoding)
+
+    def generate(self, works: Sequence[WhisperWork], encoding: Any, **options: Any) -> Any:
+        """Return CTranslate2's results for windows with equal keys whose languages are known."""
+        own, first = self._options, works[0]
+        if first.temperature > 0:
+            search = {
+                "beam_size": 1,
+                "num_hypotheses": first.decoding.best_of,
+                "sampling_topk": 0,
+                "sampling_temperature": first.temperature,
+            }
+        else:
+            search = {"beam_size": first.decoding.beam_size, "patience": own.patience}
+        told = {
+            "length_penalty": own.length_penalty,
+            "repetition_penalty": own.repetition_penalty,
+            "no_repeat_ngram_size": own.no_repeat_ngram_size,
+            "max_length": max_length(first.frames, len(first.context)),
+            "return_scores": True,
+            "return_no_speech_prob": True,
+            "suppress_blank": True,
+            "suppress_tokens": self.suppressed,
+            "max_initial_timestamp_index": round(own.max_initial_timestamp / TIMESTAMP_SECONDS),
+        }
+        prompts = [[*work.context, *self.tokenizer(work.language, work.task).sot_sequence] for work in works]
+        # Samples take memory like encodings, each for itself.
+        with foreign_errors(), self._room_for(first.frames if first.temperature > 0 else 0):
+            return self._model.model.generate(encoding, prompts, **{**told, **search, **options})
+
+    def _new_tokenizer(self, language: str, task: str) -> Any:
+        multilingual = self._model.model.is_multilingual
+        return self._library.Tokenizer(self._model.hf_tokenizer, multilingual, task=task, language=language)
+
+    def _with_languages(self, works: Sequence[WhisperWork], encoding: Any) -> list[WhisperWork]:
+        if all(work.language for work in works):
+            return list(works)
+        guesses = self.guess_languages(encoding, [work.candidates for work in works])
+        return [
+            work if work.language else replace(work, language=guess.language, language_probability=guess.probability)
+            for work, guess in zip(works, guesses, strict=True)
+        ]
+
+    def _generate(self, works: Sequence[WhisperWork], encoding: Any) -> list[Attempt]:
+        results = self.generate(works, encoding)
+        return [self._attempt(work, result) for work, result in zip(works, results, strict=True)]
+
+    def _attempt(self, work: WhisperWork, result: Any) -> Attempt:
+        tokenizer = self.tokenizer(work.language, work.task)
+        tokens = tuple(result.sequences_ids[0])
+        text = tokenizer.decode(tokens).strip()
+        # The score is the sum of the log-probabilities, that of the end included, over a power of the length.
+        total = result.scores[0] * len(tokens) ** self._options.length_penalty
+        last = max((token - tokenizer.timestamp_begin for token in tokens), default=0)
+        return Attempt(
+            tokens=tokens,
+            text=text,
+            last_time=max(last, 0) * TIMESTAMP_SECONDS,
+            avg_logprob=total / (len(tokens) + 1),
+            compression_ratio=self._library.get_compression_ratio(text),
+            no_speech_prob=result.no_speech_prob,
+            temperature=work.temperature,
+        )
+
+    def _decide(self, work: WhisperWork, attempt: Attempt, row: int, encoding: Any) -> Attempt | WhisperWork:
+        """Return the text to keep, or what is to be done for a better one."""
+        if work.frames < FULL_FRAMES:
+            limit = text_limit(work.frames, len(work.context))
+            if not is_suspicious(attempt, work.duration, limit, self._options):
+                return attempt
+            return replace(work, frames=FULL_FRAMES, encoding=None)
+        if is_acceptable(attempt, self._options):
+            return attempt
+        failed = (*work.failed, attempt)
+        if work.step + 1 < len(work.decoding.temperatures):
+            kept = _row(encoding, row) if self._on_cpu else None
+            return replace(work, step=work.step + 1, failed=failed, encoding=kept)
+        return replace(best(failed, self._options), temperature=work.temperature)
+
+    def _texts(
+        self, works: Sequence[WhisperWork], decided: Sequence[Attempt | WhisperWork], encoding: Any
+    ) -> list[WindowText | WhisperWork]:
+        alignments = self._align(works, decided, encoding) if works[0].decoding.aligned else [None] * len(works)
+        return [
+            found if isinstance(found, WhisperWork) else self._text(work, found, alignment)
+            for work, found, alignment in zip(works, decided, alignments, strict=True)
+        ]
+
+    def _align(
+        self, works: Sequence[WhisperWork], decided: Sequence[Attempt | WhisperWork], encoding: Any
+    ) -> list[Any]:
+        """Align the texts that are kept, in as many calls as there are languages, and return what came of each row."""
+        found: list[Any] = [None] * len(works)
+        frames = [work.speech_frames for work in works]
+        tokens = []
+        for work, attempt in zip(works, decided, strict=True):
+            end = self.tokenizer(work.language, work.task).eot
+            kept = attempt.tokens if isinstance(attempt, Attempt) else ()
+            tokens.append([token for token in kept if token < end])
+        for language, task in dict.fromkeys((work.language, work.task) for work in works):
+            same = [(work.language, work.task) == (language, task) for work in works]
+            rows = [row for row in range(len(works)) if same[row] and tokens[row]]
+            if rows:
+                start = self.tokenizer(language, task).sot_sequence
+                with foreign_errors():
+                    aligned = self._model.model.align(encoding, start, tokens, frames, median_filter_width=7)
+                for row in rows:
+                    found[row] = aligned[row]
+        return found
+
+    def _text(self, work: WhisperWork, attempt: Attempt, alignment: Any) -> WindowText:
+        found = WindowText(language=work.language, language_probability=work.language_probability, tokens=work.previous)
+        if is_silence(attempt, self._options):
+            return found
+        tokenizer = self.tokenizer(work.language, work.task)
+        cuts, rest = cut(attempt.tokens, tokenizer.timestamp_begin, work.duration)
+        segments = self._maker.segments(work, attempt, cuts, tokenizer, alignment=alignment)
+        tokens: tuple[int, ...] = ()
+        if attempt.temperature <= self._options.prompt_reset_on_temperature:
+            said = [token for segment in segments for token in segment.tokens]
+            tokens = (*work.previous, *said)[-CONTEXT_TOKENS:]
+        return replace(found, segments=segments, rest=rest, tokens=tokens)
 
 
-def plain(text: str) -> str:
-    """Return a text without anything the tokenizer would read as a command, such as <|endoftext|>."""
-    while (stripped := _SPECIAL_TOKEN.sub("", text)) != text:
-        text = stripped
-    return text.strip()
+@contextmanager
+def foreign_errors() -> Iterator[None]:
+    """Turn the library's running out of memory into our own error."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            full = DeviceOutOfMemory if "cuda" in str(error).lower() else InsufficientMemory
+            raise full("the device has no memory left for this request") from error
+        raise
 
 
-def _last_tokens(tokenizer: Any, prompt: str | None, room: int) -> list[int] | None:
-    text = plain(prompt or "")
-    if not text or room < 1:
-        return None
-    tokens: list[int] = tokenizer.encode(f" {text}")[-room:]
-    return tokens
+def _is_unsure(work: WhisperWork, probability: float) -> bool:
+    """Tell whether the language found on a short window is to be looked for on a full one."""
+    return work.language is None and work.frames < FULL_FRAMES and probability < _SURE_OF_LANGUAGE
 
 
-def _hotwords(tokenizer: Any, words: tuple[str, ...]) -> str | None:
-    """Join as many of the first hotwords as the decoder has room for."""
-    joined = ""
-    for count, word in enumerate(filter(None, map(plain, words))):
-        longer = f"{joined}, {word}" if joined else word
-        if len(tokenizer.encode(f" {longer}")) > CONTEXT_TOKENS:
-            log.info("only the first %d of %d hotwords fit the model's context", count, len(words))
-            break
-        joined = longer
-    return joined or None
+def _guess(found: Sequence[tuple[str, float]], candidates: tuple[str, ...]) -> LanguageGuess:
+    likely = {token.strip("<|>"): float(probability) for token, probability in found}
+    if candidates:
+        likely = {code: likely.get(code, 0.0) for code in candidates}
+    language = max(likely, key=likely.__getitem__)
+    return LanguageGuess(language, likely[language] / (sum(likely.values()) or 1.0))
+
+
+def _row(encoding: Any, row: int) -> Any:
+    """Return one row of an encoding in main memory as an encoding of its own."""
+    if encoding.shape[0] == 1:
+        return encoding
+    return type(encoding).from_array(np.array(encoding)[row : row + 1])

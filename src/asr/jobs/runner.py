@@ -58,6 +58,10 @@ class JobRunner:
         """Look now: there is a new job."""
         self._news.set()
 
+    def seen(self, job: Job) -> Job:
+        """Return a job with its progress as of now, where it is this process that works on it."""
+        return self._work.seen(job)
+
     async def stop(self, job_id: str) -> None:
         """Stop the work on a job that was cancelled, and remove its files."""
         await _ended([task for name, task in self._tasks.items() if name == job_id])

@@ -55,7 +55,7 @@ class Jobs:
 
     async def get(self, job_id: str, *, owner: str) -> Job:
         """Return an owner's job; NotFound for any other."""
-        return await self._store.run(self._store.get, job_id, owner=owner)
+        return self.runner.seen(await self._store.run(self._store.get, job_id, owner=owner))
 
     async def page(self, owner: str, *, limit: int, after: str | None, status: Status | None) -> list[Job]:
         """Return an owner's jobs, the newest first; InvalidRequest when there is none with the id `after`."""

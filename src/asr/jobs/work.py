@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from asr.jobs.files import UPLOAD, JobFiles
 from asr.jobs.job import Chunk, Job
 from asr.jobs.store import JobStore
-from asr.pieces import CHUNK_SECONDS
+from asr.pieces import PIECE_SECONDS
 from asr.transcript import LanguageGuess, TranscribeOptions, shifted
 from core.database import fsync
 from core.errors import UnprocessableAudio
@@ -36,6 +37,11 @@ class JobWork:
         self._service = service
         self._store = store
         self._files = files
+        self._reached: dict[str, int] = {}  # frames of running jobs that are heard, and may not be kept yet
+
+    def seen(self, job: Job) -> Job:
+        """Return a job with what is heard of the chunk in work counted too, for those who look on."""
+        return replace(job, frames_done=max(job.frames_done, self._reached.get(job.id, 0)))
 
     async def run(self, job_id: str) -> None:
         """Do what is left of a job; return when it is completed, or was cancelled.
@@ -43,6 +49,12 @@ class JobWork:
         Raises what the service raises. UnprocessableAudio is for a chunk that ended the engine's process twice, or that
         was begun again and again and never finished.
         """
+        try:
+            await self._run(job_id)
+        finally:
+            self._reached.pop(job_id, None)
+
+    async def _run(self, job_id: str) -> None:
         if not await self._store.run(self._store.begin, job_id):
             return
         job = await self._store.run(self._store.get, job_id)
@@ -84,7 +96,7 @@ class JobWork:
     async def _cut(self, model: ModelRef, pcm: PcmFile, start: int) -> int:
         """Return the frame at which the chunk that begins at `start` ends."""
         rest = _part(pcm, start, pcm.frames)
-        if rest.duration <= CHUNK_SECONDS:
+        if rest.duration <= PIECE_SECONDS:
             return pcm.frames
         params = {"pcm": {**asdict(rest), "path": str(rest.path)}}
         timeout = self._service.settings.timeout
@@ -103,8 +115,10 @@ class JobWork:
             sha256=f"{job.id}/{chunk.number}",
             wait=True,
         )
-        async with work as transcript:
-            await transcript.finish()
+        async with work as transcript, aclosing(aiter(transcript)) as found:
+            async for segment in found:
+                seconds = max(segment.end, transcript.seconds_done)
+                self._reached[job.id] = min(chunk.start + round(seconds * pcm.sample_rate), chunk.stop)
         segments = [shifted(segment, segment.id, offset) for segment in transcript.segments]
         guess = LanguageGuess(transcript.language, transcript.language_probability)
         last = chunk.stop == pcm.frames

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-import numpy as np
-
-from utils.audio.pcm import Audio
-
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -61,12 +57,3 @@ class Timeline:
         span = self._spans[index]
         inside = seconds - (self._ends[index] - span.duration)
         return min(max(span.start + inside, span.start), span.end)
-
-
-def keep(audio: Audio, spans: Sequence[Span]) -> Audio:
-    """Return the spans of an audio, joined."""
-    rate = audio.sample_rate
-    parts = [audio.samples[round(span.start * rate) : round(span.end * rate)] for span in spans]
-    if len(parts) == 1:
-        return Audio(parts[0], rate)
-    return Audio(np.concatenate(parts) if parts else audio.samples[:0], rate)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import csv
-import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from asr.engine import WindowText, WindowWork
 from asr.engines.faster_whisper import FasterWhisperEngine
-from asr.engines.faster_whisper_decoding import CONTEXT_TOKENS, FasterWhisperOptions, plain, transcription_options
-from asr.engines.faster_whisper_scores import Scores
-from asr.engines.faster_whisper_segments import is_speech, place
-from asr.engines.log_mel import log_mel
+from asr.engines.faster_whisper_window import WhisperWork
 from asr.transcript import Segment, TranscribeOptions
 from core.engines import EngineContext
 from core.errors import ConfigurationError, UnsupportedTask
 from utils.audio.pcm import Audio
 from utils.audio.resample import resample
-from utils.audio.spans import Span, Timeline
+from utils.audio.spans import Span
 from utils.text.wer import edits, words
 
 ENGLISH = "whisper-tiny.en"
@@ -199,83 +197,10 @@ def test_early_text_is_early_and_as_good(base: FasterWhisperEngine, speech_data:
     early, usual = (listen(base, speech, early=wanted, word_timestamps=True) for wanted in (True, False))
     said = [words("".join(segment.text for segment in found)) for found in (early, usual)]
     assert edits(*said) <= 0.05 * len(said[1])
-    # A window of its own: the second one begins where the first has ended, and not after 30 seconds.
+    # A window of its own: the second one begins where the first has ended, and not where it usually would.
     starts = [sorted({segment.seek / 100 for segment in found})[:2] for found in (early, usual)]
     assert starts[0][1] - starts[0][0] <= 13.0
-    assert starts[1][1] - starts[1][0] >= 20.0
-
-
-def test_tokens_get_their_scores_when_segments_between_them_are_dropped() -> None:
-    vocabulary = ["Ġa", "b", "Ã", "¤", "Ġc"]
-    scores = Scores(SimpleNamespace(eot=50, tokenizer=SimpleNamespace(id_to_token=vocabulary.__getitem__)))
-    scores.hear([0, 1, 0, 4, 2, 3], [0.5, 0.25, 0.125, 1.0, 0.0, 1.0])
-    first, second = scores.of([60, 0, 1, 61]), scores.of([62, 2, 3])
-    assert [(token.token, round(math.exp(token.logprob), 3)) for token in first] == [(" a", 0.5), ("b", 0.25)]
-    assert bytes(byte for token in second for byte in token.bytes).decode() == "ä"
-    assert math.isfinite(second[0].logprob)
-    assert scores.of([4]) == ()
-
-
-def test_commands_are_taken_out_of_prompts() -> None:
-    assert plain(" <|endoftext|>Hello<|0.00|> <|en<|nospeech|>|>world ") == "Hello world"
-    assert plain("a < b | c > d") == "a < b | c > d"
-
-
-def test_context_leaves_room_for_the_text() -> None:
-    letters = SimpleNamespace(encode=lambda text: [ord(letter) for letter in text])
-    library = SimpleNamespace(TranscriptionOptions=SimpleNamespace, get_suppressed_tokens=lambda *_: ())
-
-    def context(**options: Any) -> tuple[str, str]:
-        found = transcription_options(library, letters, FasterWhisperOptions(), TranscribeOptions(**options))
-        return "".join(map(chr, found.initial_prompt or [])), found.hotwords or ""
-
-    assert context() == ("", "")
-    assert context(prompt="x" * 300 + "end") == ("x" * (CONTEXT_TOKENS - 3) + "end", "")
-    assert context(hotwords=("Ada", " ", "Grace")) == ("", "Ada, Grace")
-    prompt, hotwords = context(prompt="y" * 300, hotwords=("Ada",))
-    assert (prompt, hotwords) == ("y" * (CONTEXT_TOKENS - len(" Ada")), "Ada")
-    prompt, hotwords = context(prompt="y" * 300, hotwords=("a" * 100, "b" * 100, "c" * 100))
-    assert hotwords == "a" * 100 + ", " + "b" * 100
-    assert len(prompt) + len(hotwords) + 1 == CONTEXT_TOKENS
-
-
-def _found(**values: Any) -> SimpleNamespace:
-    defaults = {"id": 1, "seek": 0, "start": 0.0, "end": 1.0, "text": " Hello there.", "tokens": [1], "words": None}
-    measures = {"temperature": 0.0, "avg_logprob": -0.2, "compression_ratio": 1.0, "no_speech_prob": 0.1}
-    return SimpleNamespace(**(defaults | measures | values))
-
-
-@pytest.mark.parametrize(
-    ("measures", "spoken"),
-    [
-        ({}, True),
-        ({"no_speech_prob": 0.9, "avg_logprob": -0.3}, True),
-        ({"no_speech_prob": 0.5, "avg_logprob": -1.2}, True),
-        ({"no_speech_prob": 0.85, "avg_logprob": -0.93}, False),
-        ({"text": " ..."}, False),
-        ({"text": "はい。"}, True),
-    ],
-)
-def test_doubtful_text_is_not_speech(measures: dict[str, Any], spoken: bool) -> None:
-    assert is_speech(_found(**measures), FasterWhisperOptions()) is spoken
-
-
-def test_text_that_could_not_be_aligned_keeps_all_its_words() -> None:
-    timeline = Timeline([Span(10.0, 12.0)])
-    for words_found in ([], [SimpleNamespace(word=" Hello", start=0.0, end=0.5, probability=0.9)]):
-        segment = place(_found(words=words_found), timeline)
-        assert [word.word for word in segment.words] == [" Hello", " there."]
-        assert (segment.start, segment.end, segment.words[-1].end) == (10.0, 11.0, 11.0)
-
-
-def test_features_made_in_blocks_are_those_of_the_library() -> None:
-    extractor = pytest.importorskip("faster_whisper.feature_extractor").FeatureExtractor()
-    for seconds in (0.01, 1.0, 30.0, 65.4):
-        samples = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
-        wanted = extractor(samples)
-        features = log_mel(extractor, samples)
-        assert features.shape == wanted.shape
-        assert np.abs(features - wanted).max() < 1e-5
+    assert starts[1][1] - starts[1][0] > 13.0
 
 
 def _context(folder: Path | None, **values: Any) -> EngineContext:
@@ -310,3 +235,128 @@ def test_damaged_weights_are_refused(model_dir: Callable[[str], Path], tmp_path:
 def test_a_number_format_the_machine_lacks_is_refused(model_dir: Callable[[str], Path]) -> None:
     with pytest.raises(ConfigurationError, match="int3"):
         FasterWhisperEngine(_context(model_dir(ENGLISH), compute_type="int3")).load()
+
+
+@pytest.fixture(scope="module")
+def batched(model_dir: Callable[[str], Path]) -> Iterator[FasterWhisperEngine]:
+    """An engine that decodes up to four windows in one call."""
+    options = {"batch_size": 4, "beam_size": 2}
+    engine = FasterWhisperEngine(
+        EngineContext(model=model_dir(MULTILINGUAL), model_id=MULTILINGUAL, workers=1, threads=1, options=options)
+    )
+    engine.load()
+    yield engine
+    engine.close()
+
+
+def finished(result: WindowText | WindowWork) -> WindowText:
+    assert isinstance(result, WindowText), "the text was not believed"
+    return result
+
+
+def said(result: WindowText) -> str:
+    return "".join(segment.text for segment in result.segments)
+
+
+@pytest.mark.e2e
+def test_windows_in_one_call_say_what_they_say_alone(batched: FasterWhisperEngine, speech_data: Path) -> None:
+    clips = [load(speech_data / "en" / "librispeech" / f"{name}.flac") for name in LIBRISPEECH[:4]]
+    options = TranscribeOptions(language="en", word_timestamps=True)
+    works = [replace(batched.prepare(clip, options), frames=2000) for clip in clips]
+    assert len({work.key for work in works}) == 1
+    together = [finished(result) for result in batched.decode(works)]
+    alone = [finished(batched.decode([work])[0]) for work in works]
+    assert [said(text) for text in together] == [said(text) for text in alone]
+    assert all(len(words(said(text))) > 5 for text in together)
+    for row, single in zip(together, alone, strict=True):
+        for one, other in zip(row.segments, single.segments, strict=True):
+            assert [word.start for word in one.words] == pytest.approx([word.start for word in other.words], abs=0.1)
+
+
+@pytest.mark.e2e
+def test_languages_and_word_times_of_one_call_are_those_of_each_row(
+    batched: FasterWhisperEngine, speech_data: Path
+) -> None:
+    clips = {code: load(speech_data / "multi" / f"read_{code}.wav") for code in READ}
+    options = TranscribeOptions(word_timestamps=True, logprobs=True)
+    works = [replace(batched.prepare(clip, options), frames=2000) for clip in clips.values()]
+    texts = [finished(result) for result in batched.decode(works)]
+    assert [text.language for text in texts] == list(READ)
+    assert all(text.language_probability > 0.9 for text in texts)
+    for text, clip in zip(texts, clips.values(), strict=True):
+        times = [time for segment in text.segments for word in segment.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert times[-1] <= clip.duration
+        assert times[-1] > 0.7 * clip.duration
+        for segment in text.segments:
+            assert "".join(word.word for word in segment.words) == segment.text
+            assert bytes(byte for token in segment.logprobs for byte in token.bytes).decode() == segment.text
+
+
+@pytest.mark.e2e
+def test_a_loop_in_a_short_window_is_decoded_again_as_a_full_one(base: FasterWhisperEngine, speech_data: Path) -> None:
+    clip = load(speech_data / "en" / "jfk.wav")
+    work = base.prepare(clip, TranscribeOptions(language="en"))
+    assert work.frames == 1600
+    looping = replace(work, frames=work.speech_frames)  # without padding Whisper does not find the end
+    again = base.decode([looping])[0]
+    assert isinstance(again, WhisperWork)
+    assert (again.frames, again.temperature, again.failed) == (3000, 0.0, ())
+    text = said(finished(base.decode([again])[0]))
+    assert words(text)[-4:] == ["do", "for", "your", "country"]
+
+
+@pytest.mark.e2e
+def test_a_text_that_is_never_good_enough_goes_up_the_temperatures(
+    model_dir: Callable[[str], Path], speech_data: Path
+) -> None:
+    options = {"log_prob_threshold": 0.0, "best_of": 2, "window_pad_seconds": "off", "condition_on_previous_text": True}
+    engine = FasterWhisperEngine(EngineContext(model=model_dir(ENGLISH), workers=1, threads=1, options=options))
+    engine.load()
+    clip = Audio(load(speech_data / "en" / "jfk.wav").samples[: 16_000 * 4], 16_000)
+    result: WindowText | WindowWork = engine.prepare(clip, TranscribeOptions(temperature=(0.0, 0.4, 0.8)))
+    tried = []
+    while isinstance(result, WhisperWork):
+        tried.append((result.frames, result.temperature, result.encoding is not None))
+        result = engine.decode([result])[0]
+    assert tried == [(3000, 0.0, False), (3000, 0.4, True), (3000, 0.8, True)]
+    text = finished(result)
+    assert {segment.temperature for segment in text.segments} == {0.8}
+    assert text.tokens == (), "text from a high temperature is not shown to the next window"
+    engine.close()
+
+
+@pytest.mark.e2e
+def test_a_window_sees_the_text_before_it_only_where_it_shall(
+    base: FasterWhisperEngine, model_dir: Callable[[str], Path], speech_data: Path
+) -> None:
+    engine = FasterWhisperEngine(
+        EngineContext(model=model_dir(ENGLISH), workers=1, options={"condition_on_previous_text": True})
+    )
+    engine.load()
+    clip = load(speech_data / "en" / "jfk.wav")
+    assert (engine.serial, base.serial) == (True, False)
+    text = finished(engine.decode([engine.prepare(clip, TranscribeOptions(language="en"))])[0])
+    assert len(text.tokens) > 20
+    following = engine.prepare(clip, TranscribeOptions(language="en"), previous=text.tokens)
+    assert following.context[1:] == text.tokens
+    assert finished(engine.decode([following])[0]).tokens[: len(text.tokens)] == text.tokens
+    assert base.prepare(clip, TranscribeOptions(language="en"), previous=(1, 2)).context == ()
+    engine.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("language", list(READ))
+def test_language_of_four_seconds(base: FasterWhisperEngine, speech_data: Path, language: str) -> None:
+    speech = load(speech_data / "multi" / f"read_{language}.wav")
+    assert base.detect_language(Audio(speech.samples[8_000:72_000], 16_000)).language == language
+
+
+@pytest.mark.e2e
+def test_automatic_workers_are_one_for_each_core(model_dir: Callable[[str], Path]) -> None:
+    engine = FasterWhisperEngine(EngineContext(model=model_dir(ENGLISH), workers=0))
+    engine.load()
+    assert engine.slots == min(len(os.sched_getaffinity(0)), 16)
+    assert (engine.threads, engine.batch_size) == (1, 1)
+    engine.measure(2.0, 2)
+    engine.close()

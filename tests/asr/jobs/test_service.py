@@ -80,3 +80,32 @@ async def test_decoded_audio_and_its_name_are_on_the_disk_before_the_job_counts_
     pcm = await JobWork(service, store, files)._decode(job)
     store.close()
     assert synced == [(pcm.path.stat().st_ino, True), (files.folder(ID).stat().st_ino, True)]
+
+
+async def test_progress_moves_on_within_a_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(bytes(range(256)) * (125 * 50))
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=9, sha256="0" * 64)
+    places = Places.model_construct(cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None)
+    slow = {"delay": 0.02, "segment_seconds": 1.0}
+    settings = AsrSettings(engine="fake", model="fake", preload=False, places=places, engine_options=slow)
+    service = JobService(settings)
+    try:
+        await service.start()
+        new = NewJob(id=ID, owner="", model="fake", request=JobRequest(options=TranscribeOptions()), fingerprint="f")
+        job = await service.jobs.submit(new, upload)
+        seen = [job]
+        async with asyncio.timeout(60):
+            while job.is_open:
+                await asyncio.sleep(0.02)
+                job = await service.jobs.get(ID, owner="")
+                seen.append(job)
+        assert job.status == "completed"
+        assert {each.progress for each in seen if each.chunks_done == 0} > {0.0}
+        assert [each.progress for each in seen] == sorted(each.progress for each in seen)
+    finally:
+        await service.close()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.audio.pcm import Audio
-from utils.audio.spans import Span, Timeline, keep
+from utils.audio.spans import Span, Timeline
 
 SPANS = [Span(5.0, 8.0), Span(20.0, 24.0)]  # kept: 0-3 and 3-7
 
@@ -51,10 +49,3 @@ def test_places_are_inside_spans_and_in_order(
     assert start <= end
     for moment in (start, end):
         assert any(span.start <= moment <= span.end for span in spans)
-
-
-def test_keep_joins_the_spans() -> None:
-    audio = Audio(np.arange(30, dtype=np.float32), 1)
-    assert keep(audio, [Span(2.0, 4.0), Span(10.0, 13.0)]).samples.tolist() == [2, 3, 10, 11, 12]
-    assert keep(audio, [Span(2.0, 4.0)]).samples.tolist() == [2, 3]
-    assert keep(audio, []).duration == 0.0

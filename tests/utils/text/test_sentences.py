@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.text.boundaries import find
-from utils.text.sentences import split
+from utils.text.sentences import Cutter, Piece, split
 
 FOX = (
     "The quick brown fox, which had been sleeping under the old oak tree for most of the rainy afternoon, finally got "
@@ -104,22 +104,44 @@ def test_max_chars_must_be_positive() -> None:
         ("Hi. How are you? I am fine, thanks.", "Hi. How are you?"),
         (
             "The quick brown fox jumps over the lazy dog without any pause at all today.",
-            "The quick brown fox jumps over",
+            "The quick brown fox jumps",
         ),
-        ("Donaudampfschifffahrts Gesellschaftskapitän Mützenband Knopf loch faden.", None),
-        ("今天的天气真的非常好，我们一起去公园散步吧。", "今天的天气真的非常好，我们一起去公园散步吧。"),
+        ("It was the best of times it was the worst of times it was.", "It was the best of times"),
+        ("Donaudampfschifffahrts Gesellschaftskapitän Mützenband Knopf loch faden.", "Donaudampfschifffahrts"),
+        ("Please bring Mr. and Mrs. Q. Jones the letter that came today.", "Please bring Mr. and"),
+        ("He paid them about 12 000 dollars in cash for the whole house.", "He paid them"),
+        ("Have a look at https://example.com/a,b;c?d=e.f for all that is known.", "Have a look at"),
+        ("今天的天气真的非常好，我们一起去公园散步吧。", "今天的天气真的非常好，"),
         ("Short", "Short"),
     ],
 )
-def test_the_first_piece_is_short(text: str, first: str | None) -> None:
-    pieces = split(text, max_chars=250, first_chars=40)
-    assert pieces[0] == (text if first is None else first)
+def test_the_first_piece_is_short(text: str, first: str) -> None:
+    assert Cutter(text).first(at_least=12, wanted=40, longest=250).text == first
 
 
 def test_only_the_first_piece_is_short() -> None:
-    assert split("A b c d e f g h, i j k l. M n o p, q r s t.", max_chars=100, first_chars=20) == [
-        "A b c d e f g h,",
-        "i j k l. M n o p, q r s t.",
+    cutter = Cutter("A b c d e f g h, i j k l. M n o p, q r s t.")
+    assert cutter.first(at_least=12, wanted=20, longest=100) == Piece("A b c d e f g h,", "clause")
+    assert cutter.next(100, 100) == Piece("i j k l. M n o p, q r s t.", "sentence")
+    assert cutter.done
+
+
+def test_a_piece_ends_a_sentence_or_a_clause_or_a_word() -> None:
+    cutter = Cutter("One two three four, five six seven eight nine ten eleven. Twelve.")
+    assert [cutter.next(22, 100) for _ in range(4)] == [
+        Piece("One two three four,", "clause"),
+        Piece("five six seven eight", "word"),
+        Piece("nine ten eleven.", "sentence"),
+        Piece("Twelve.", "sentence"),
+    ]
+
+
+def test_a_piece_gets_longer_rather_than_tear_a_word_or_a_number() -> None:
+    cutter = Cutter("http://example.com/somewhere is about 1 000 000 km away")
+    assert [cutter.next(12, 100).text for _ in range(3)] == [
+        "http://example.com/somewhere",
+        "is",
+        "about 1 000 000 km",
     ]
 
 
@@ -136,9 +158,9 @@ TEXTS = st.one_of(
 )
 
 
-@given(TEXTS, st.integers(1, 60), st.none() | st.integers(1, 60))
-def test_nothing_is_lost_and_no_piece_is_too_long_or_blank(text: str, max_chars: int, first_chars: int | None) -> None:
-    pieces = split(text, max_chars=max_chars, first_chars=first_chars)
+@given(TEXTS, st.integers(1, 60))
+def test_nothing_is_lost_and_no_piece_is_too_long_or_blank(text: str, max_chars: int) -> None:
+    pieces = split(text, max_chars=max_chars)
     assert without_blanks("".join(pieces)) == without_blanks(text)
     assert all(0 < len(piece) <= max_chars and piece == piece.strip() for piece in pieces)
 
@@ -164,5 +186,5 @@ HOSTILE = [
 )
 def test_a_hostile_text_takes_linear_time(unit: str) -> None:
     text = unit * (400_000 // len(unit))
-    pieces = split(text, max_chars=250, first_chars=40)
+    pieces = split(text, max_chars=250)
     assert without_blanks("".join(pieces)) == without_blanks(text)

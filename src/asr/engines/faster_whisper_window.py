@@ -1,0 +1,112 @@
+"""A window on its way through Whisper: its spectrogram, how long it is made, and which others may go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.engine import WindowWork
+from asr.engines.faster_whisper_guard import Attempt
+from asr.engines.faster_whisper_options import Decoding
+from asr.transcript import Task
+
+FULL_FRAMES = 3000
+"""Frames of 10 ms in the window that Whisper was trained on: 30 seconds."""
+FRAMES_PER_SECOND = 100
+TIMESTAMP_SECONDS = 0.02
+"""What one step of a timestamp token is worth."""
+_STEP = 100
+_BUCKETS = (800, 1200, 1600, 2000, 2500, FULL_FRAMES)
+_MAX_LENGTH = 448
+_LEAST_TOKENS, _TOKENS_PER_SECOND = 24, 15
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WhisperWork(WindowWork):
+    """One window and what has become of it so far.
+
+    `features` has shape (mels, frames of the speech alone), `frames` is what it is padded to. `language` None is to be
+    detected, among `candidates` if there are any. `context` are the tokens before the start of the transcript,
+    `previous` the text before, out of which some of them come. `step` counts the temperatures tried, `failed` are the
+    texts they gave; `encoding`, shape (1, frames / 2, size), is there where keeping it is cheaper than encoding again.
+    """
+
+    key: Hashable = field(init=False)
+    features: Features
+    frames: int
+    decoding: Decoding
+    task: Task = "transcribe"
+    language: str | None = None
+    language_probability: float = 1.0
+    candidates: tuple[str, ...] = ()
+    context: tuple[int, ...] = ()
+    previous: tuple[int, ...] = ()
+    step: int = 0
+    failed: tuple[Attempt, ...] = ()
+    encoding: Any = None
+
+    def __post_init__(self) -> None:
+        """Name all that the windows of one call must have in common."""
+        # One alignment has one start sequence, in which language and task stand.
+        start = (self.language, self.task) if self.decoding.aligned else None
+        search = (self.decoding.beam_size, self.decoding.best_of, self.decoding.aligned)
+        object.__setattr__(self, "key", (self.frames, len(self.context), self.temperature, search, start))
+
+    @property
+    def temperature(self) -> float:
+        """The temperature to decode at."""
+        return self.decoding.temperatures[self.step]
+
+    @property
+    def speech_frames(self) -> int:
+        """How long the speech is, in frames."""
+        return int(self.features.shape[-1])
+
+    @property
+    def duration(self) -> float:
+        """How long the speech is, in seconds."""
+        return self.speech_frames / FRAMES_PER_SECOND
+
+
+def padded_frames(speech_frames: int, pad_seconds: float | None, *, coarse: bool) -> int:
+    """Return the frames to encode: speech and padding, rounded up; coarsely where windows are to share a call.
+
+    `pad_seconds` None gives Whisper's full window.
+    """
+    if pad_seconds is None:
+        return FULL_FRAMES
+    wanted = speech_frames + round(pad_seconds * FRAMES_PER_SECOND)
+    if coarse:
+        return next((bucket for bucket in _BUCKETS if bucket >= wanted), FULL_FRAMES)
+    return min(-(-wanted // _STEP) * _STEP, FULL_FRAMES)
+
+
+def stacked(works: Sequence[WhisperWork]) -> Features:
+    """Return the features of works of one length, shape (works, mels, frames), zeros behind the speech."""
+    first = works[0]
+    result = np.zeros((len(works), first.features.shape[0], first.frames), dtype=np.float32)
+    for row, work in enumerate(works):
+        result[row, :, : work.speech_frames] = work.features
+    return result
+
+
+def text_limit(frames: int, context: int) -> int:
+    """Return the most tokens a window of so many frames may have; what needs more is decoded again as a full window.
+
+    It is far more than English takes, and cuts loops short. A full window has Whisper's own limit.
+    """
+    whisper = min(_MAX_LENGTH // 2, _MAX_LENGTH - context - 3)
+    if frames >= FULL_FRAMES:
+        return whisper
+    return min(_LEAST_TOKENS + _TOKENS_PER_SECOND * frames // FRAMES_PER_SECOND, whisper)
+
+
+def max_length(frames: int, context: int) -> int:
+    """Return CTranslate2's `max_length` for that: it counts the context too, and halves the number for the text."""
+    return min(max(2 * text_limit(frames, context), context + 3 + text_limit(frames, context)), _MAX_LENGTH)

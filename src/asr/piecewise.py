@@ -1,0 +1,57 @@
+"""Engines that take audio as it is: piece after piece, each in a turn of its own so that others come in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+
+from asr.engine import AsrEngine
+from asr.pieces import Piece
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, shifted
+from asr.windowed import Part, begun
+
+
+def decode(
+    engine: AsrEngine,
+    pieces: Iterator[Piece],
+    options: TranscribeOptions,
+    *,
+    turn: Callable[[], AbstractContextManager[None]],
+) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+    """Return the language of the first piece that has one, and what the pieces say, segment by segment.
+
+    `turn` waits for the device and holds it. Raises what the engine and `turn` raise.
+    """
+    return begun(_decoded(engine, pieces, options, turn), options)
+
+
+def _decoded(
+    engine: AsrEngine,
+    pieces: Iterator[Piece],
+    options: TranscribeOptions,
+    turn: Callable[[], AbstractContextManager[None]],
+) -> Generator[tuple[LanguageGuess, Part], None, None]:
+    for piece in pieces:
+        done = piece.offset
+        with turn():
+            found = engine.transcribe(piece.audio, options)
+            guess = LanguageGuess(found.language, found.language_probability)
+            with _closing(found.segments) as segments:
+                yield guess, Part((), done)
+                for segment in segments:
+                    yield guess, Part((shifted(segment, segment.id, piece.offset),), done)
+        yield guess, Part((), piece.offset + piece.audio.duration)
+        if found.language is not None:
+            options = replace(options, language=found.language, early=False)
+
+
+@contextmanager
+def _closing(segments: Iterator[Segment]) -> Iterator[Iterator[Segment]]:
+    """Close the engine's generator at once, and not when it is collected: that is what ends its work."""
+    try:
+        yield segments
+    finally:
+        close = getattr(segments, "close", None)
+        if close is not None:
+            close()
