@@ -25,7 +25,6 @@ def capabilities(service: TtsService) -> dict[str, Any]:
         "limits": {
             "max_input_characters": settings.max_input,
             "max_waiting": settings.max_waiting,
-            "concurrent": 1,
             "timeout_seconds": settings.timeout,
         },
         "features": {

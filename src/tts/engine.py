@@ -14,14 +14,20 @@ from utils.audio.pcm import Audio
 
 
 class TtsEngine(Engine):
-    """Base class of TTS engines. A worker process calls it from one thread at a time, `forget` from another."""
+    """Base class of TTS engines. Called from one thread at a time, `check` and `forget` from others."""
 
     sample_rate: int = 24_000
     """Hz of every chunk; may be set by `load`."""
     max_chars: int = 250
     """Longest piece of text the engine is given."""
-    first_chars: ClassVar[int | None] = None
-    """Longest first piece of a longer text, for engines that finish a piece before they yield it; None: no shorter."""
+    first_chars: int | None = None
+    """About the longest first piece of a longer text, for engines that finish a piece before they yield it: their texts
+    begin with a few words, and no piece is longer than there is time to make it. None: pieces of `max_chars`. May be
+    set by `load`."""
+    open_end: ClassVar[str] = ","
+    """What a piece that is cut between words gets behind the last one, so that it does not sound as if all was said."""
+    clause_pause: float = 0.12
+    """Seconds of silence where a sentence is cut behind a comma. May be set by `load`."""
     speed_range: tuple[float, float] = (1.0, 1.0)
     """Speeds the engine can speak at by itself; the service stretches time for the rest. May be set by `load`."""
     can_clone: bool = False

@@ -1,37 +1,84 @@
-"""Cuts a text into the pieces an engine is given, one after the other, so that it is heard early and without gaps."""
+"""Cuts a text into the pieces an engine is given, each when it is needed, as long as there is time to make it."""
 
 from __future__ import annotations
 
-import re
+from utils.text import boundaries, normalize
+from utils.text.sentences import Cutter, Piece, paragraphs
 
-from utils.text import boundaries, normalize, sentences
+WHOLE_CHARS = 60
+"""A text of one sentence that is no longer stays whole."""
+FEW_CHARS = 12
+"""A first piece shorter than this would be over before the second one is ready."""
 
 
-def cut(text: str, *, max_chars: int, first_chars: int | None) -> list[str]:
-    """Return the pieces of at most `max_chars` characters that have something to say.
+class Pieces:
+    """The pieces of a text, in order; no piece is longer than `longest`, without speech, or of two paragraphs.
 
-    With `first_chars` a text of several sentences begins with a short piece, which is soon spoken, and the next ones
-    are half as long as the rest, so that they are ready before the first is over. A single sentence stays whole.
+    With `first_chars` the first piece is the shortest that sounds natural, a clause or a few words, about that long at
+    most: the sooner it is spoken, the sooner the listener hears something. With `apart` no piece is of two sentences.
     """
-    if first_chars and _is_one_sentence(text, max_chars):
-        first_chars = None
-    pieces = sentences.split(text, max_chars=max_chars, first_chars=first_chars)
-    if first_chars and len(pieces) > 1:
-        pieces[1:2] = sentences.split(pieces[1], max_chars=max(max_chars // 2, 1))
-    return [piece for piece in pieces if normalize.has_speech(piece)]
+
+    def __init__(self, text: str, *, longest: int, first_chars: int | None = None, apart: bool = False) -> None:
+        self.sentences = by_sentence(text) if apart else []
+        """The sentences, where they are kept apart."""
+        units = self.sentences if apart else [each for each in paragraphs(text) if normalize.has_speech(each)]
+        self._units = iter(units)
+        self._longest = longest
+        self._first_chars = first_chars and min(first_chars, longest)
+        self._cutter = self._following()
+        self.single = len(units) == 1 and self._cutter is not None and self._cutter.single
+        """Whether the text is one sentence."""
+        most = min(WHOLE_CHARS, longest) if first_chars else longest
+        self.whole = self.single and len(units[0]) <= most
+        """Whether it is one piece."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is another piece."""
+        return self._cutter is not None
+
+    def first(self, at_least: int = FEW_CHARS, at_most: int = 0) -> Piece:
+        """Take the first piece, of `at_least` characters where it does not have to sound unnatural for that.
+
+        It may have `at_most` characters where that is more than `first_chars`.
+        """
+        cutter = self._left()
+        if self.whole or not self._first_chars:
+            return self._take(cutter.next(self._longest, self._longest))
+        wanted = min(max(self._first_chars, at_most), self._longest)
+        return self._take(cutter.first(at_least=at_least, wanted=wanted, longest=self._longest))
+
+    def next(self, chars: int | None = None) -> Piece:
+        """Take a piece of about so many characters at most; without a number it goes on to the end of a sentence."""
+        cutter = self._left()
+        return self._take(cutter.next(cutter.sentence if chars is None else max(chars, FEW_CHARS), self._longest))
+
+    def long(self) -> Piece:
+        """Take as much as a piece may have."""
+        return self.next(self._longest)
+
+    def _left(self) -> Cutter:
+        if self._cutter is None:
+            raise ValueError("all pieces are taken")
+        return self._cutter
+
+    def _take(self, piece: Piece) -> Piece:
+        while not normalize.has_speech(piece.text):
+            piece = self._left().next(self._longest, self._longest)
+        if self._left().silent:
+            self._cutter = self._following()
+        return piece
+
+    def _following(self) -> Cutter | None:
+        unit = next(self._units, None)
+        return None if unit is None else Cutter(unit)
 
 
 def by_sentence(text: str) -> list[str]:
     """Return the sentences of a text that have something to say, each on one line."""
     found = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        line = " ".join(paragraph.split())
+    for line in paragraphs(text):
         start = 0
-        for end in boundaries.find(line).sentences if line else ():
+        for end in boundaries.find(line).sentences:
             found.append(line[start:end].strip())
             start = end
     return [sentence for sentence in found if normalize.has_speech(sentence)]
-
-
-def _is_one_sentence(text: str, max_chars: int) -> bool:
-    return len(text) <= max_chars and len(boundaries.find(" ".join(text.split())).sentences) == 1

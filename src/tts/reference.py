@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -37,37 +38,41 @@ class _Prepared:
 class References:
     """Remembers which recordings an engine has been given, so that each is prepared once per content.
 
-    One thread speaks; another may make the engine forget a voice meanwhile.
+    Several threads speak in turns; others may make the engine forget a voice meanwhile.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._prepared: dict[str, _Prepared] = {}  # the one used last is last
-        self._in_use: str | None = None
-        self._goes = False
+        self._users: Counter[str] = Counter()
+        self._leaving: set[str] = set()
 
     @contextmanager
-    def prepared(self, engine: TtsEngine, voice: Voice) -> Iterator[None]:
+    def prepared(self, engine: TtsEngine, voice: Voice, turn: AbstractContextManager[None]) -> Iterator[None]:
         """Have the engine clone a voice, unless it did so from the same recording, and keep it for the context.
 
-        Raises VoiceNotFound when the recording is gone, InvalidAudio when it cannot be read.
+        The engine is used in `turn`. Raises VoiceNotFound when the recording is gone, InvalidAudio when it cannot be
+        read.
         """
-        self._in_use, self._goes = voice.id, voice.one_shot
+        with self._lock:
+            self._users[voice.id] += 1
         try:
-            with self._lock:
+            with turn, self._lock:
                 self._prepare(engine, voice)
             yield
         finally:
             with self._lock:
-                self._in_use = None
-                if self._goes:
-                    self._drop(engine, voice)
+                self._users[voice.id] -= 1
+                if not self._users[voice.id]:
+                    del self._users[voice.id]
+                    if voice.one_shot or voice.id in self._leaving:
+                        self._drop(engine, voice)
 
     def forget(self, engine: TtsEngine, voice: Voice) -> None:
         """Have the engine forget a voice, as if it had never been prepared; at its end when something is said in it."""
         with self._lock:
-            if voice.id == self._in_use:
-                self._goes = True
+            if voice.id in self._users:
+                self._leaving.add(voice.id)
             else:
                 self._drop(engine, voice)
         log.info("voice %s is forgotten", voice.id)
@@ -88,15 +93,27 @@ class References:
                 if known is None or known.content != content:
                     file.seek(0)
                     engine.clone(voice, _read(file))
+                    self._leaving.discard(voice.id)  # another voice took the name of the one that was to be forgotten
                 known = _Prepared(voice, stamp, content)
         self._prepared.pop(voice.id, None)
         self._prepared[voice.id] = known
-        if len(self._prepared) > MAX_VOICES:
-            self._drop(engine, next(iter(self._prepared.values())).voice)
+        idle = [each.voice for name, each in self._prepared.items() if name not in self._users]
+        if len(self._prepared) > MAX_VOICES and idle:
+            self._drop(engine, idle[0])
 
     def _drop(self, engine: TtsEngine, voice: Voice) -> None:
         self._prepared.pop(voice.id, None)
+        self._leaving.discard(voice.id)
         engine.forget(voice)
+
+
+def stamp(voice: Voice) -> tuple[int, int, int] | None:
+    """Return what changes when a voice's recording does; None where there is none to be read."""
+    try:
+        facts = voice.sample.stat(follow_symlinks=False) if voice.sample else None
+    except OSError:
+        return None
+    return facts and (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def _read(file: BufferedReader) -> Audio:

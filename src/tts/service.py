@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TASK: Final = "text-to-speech"
 PCM_RATE = 24_000
 FORGET_SECONDS = 60.0
+CALLS = 16
+"""Syntheses a process takes at once: they take turns on the engine piece by piece, each with a thread of its own."""
 _VOICES = TypeAdapter(list[Voice])
 
 
@@ -240,10 +242,9 @@ class TtsService(Service):
         if self._ear is not None:
             await self._ear.close()
 
-    def capabilities(self) -> dict[str, Any]:
-        """Return what this service can do with what is installed."""
-        common, own = super().capabilities(), capabilities(self)
-        return {**common, **own, "limits": {**common["limits"], **own["limits"]}}
+    def own_capabilities(self) -> dict[str, Any]:
+        """Return what only this service can do with what is installed."""
+        return capabilities(self)
 
     def spec(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs."""
@@ -256,14 +257,15 @@ class TtsService(Service):
                 "model": str(model.path) if model.path else None,
                 "model_id": model.id,
                 "device": settings.device,
-                "device_index": settings.device_index,
                 "threads": settings.threads,
                 "cache": str(settings.engine_cache),
                 "engine_options": settings.engine_options,
                 "max_chars": settings.max_chars,
                 "auto_lang": settings.auto_lang,
+                "utterance_cache_mb": settings.utterance_cache_mb,
             },
-            slots=1,
+            devices=self.devices,
+            slots=CALLS,
             short_slots=1,
             max_waiting=settings.max_waiting,
             load_timeout=settings.model_load_timeout,

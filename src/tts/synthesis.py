@@ -1,9 +1,10 @@
-"""Samples of a text whose pieces are spoken one after the other: resampled, with pauses, with the times of words."""
+"""Samples of a text whose pieces are spoken one after the other: joined, resampled, with the times of words."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,37 +12,42 @@ import numpy as np
 from core.errors import InternalError, InvalidRequest, TextTooLong
 from core.worker import Event
 from tts.engine import TtsEngine
+from tts.joins import joined
+from tts.pace import Playback, Rate
+from tts.pieces import FEW_CHARS, Pieces
 from tts.voice import SpeechOptions, SpokenWord, TimedAudio, Voice
 from utils.audio.pcm import Audio, Samples
 from utils.audio.resample import Resampler
+from utils.text.sentences import Piece
 
 MAX_SECONDS = 12 * 3600
 """Longest answer; the sizes in the header of a WAV at 48 kHz hold no more."""
 MAX_PAUSES_SECONDS = 3600
 """Longest sum of the pauses of one answer, which cost an engine nothing but fill disks."""
-QUIET = 10 ** (-50 / 20)
-"""What is below it at the end of a sentence is silence, which a pause takes the place of."""
+SOON_SECONDS = 0.3
+"""A first clause that takes no longer than this to make may be long."""
+FAST = 0.5
+"""An engine with a lower real-time factor gains on the listener even with a very short first piece."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A call made ready for the engine: its pieces, its output rate in Hz, and what is left to stretch (`tempo`).
 
-    `volume` is a factor. `pause` is the silence in seconds behind each piece in `sentence_ends`, None the engine's own.
+    `volume` is a factor. `pause` is the silence in seconds between sentences, None the engine's own.
     """
 
-    pieces: list[str]
+    pieces: Pieces
     voice: Voice
     options: SpeechOptions
     sample_rate: int
     tempo: float
     volume: float = 1.0
     pause: float | None = None
-    sentence_ends: frozenset[int] = frozenset()
 
     def check(self) -> None:
         """Raise InvalidRequest for pauses that last too long together."""
-        between = len(self.sentence_ends) - 1
+        between = len(self.pieces.sentences) - 1
         if self.pause and between * self.pause > MAX_PAUSES_SECONDS:
             longest = MAX_PAUSES_SECONDS * 1000 // between
             raise InvalidRequest(
@@ -51,67 +57,105 @@ class Job:
             )
 
 
-def speak(engine: TtsEngine, job: Job) -> Iterator[Event]:
-    """Yield an `audio` event with signed 16-bit PCM for every chunk; `words` of it are timed in the whole answer.
+class Speaker:
+    """Speaks one job, each piece in a `turn` of its own.
 
-    Raises TextTooLong when the answer gets longer than MAX_SECONDS.
+    `rate` is how fast the engine speaks, for engines that make a piece as a whole: how long a piece is depends on it.
     """
-    resampler = Resampler(engine.sample_rate, job.sample_rate)
-    spoken = 0.0
-    last = len(job.pieces) - 1
-    for number, piece in enumerate(job.pieces):
-        pause = job.pause if number in job.sentence_ends and number < last else None
-        with closing(_chunks(engine, piece, job)) as chunks:
-            for chunk in chunks if pause is None else _with_pause(chunks, pause):
-                words = chunk.words if isinstance(chunk, TimedAudio) else ()
-                yield from _audio(job, number, resampler.feed(chunk.samples), _moved(words, spoken))
-                spoken += chunk.duration
-                if spoken / job.tempo > MAX_SECONDS:
-                    raise TextTooLong(f"the speech is longer than {MAX_SECONDS // 3600} hours", param="input")
-    # What the resampler held back; without one this is empty.
-    yield from _audio(job, last, resampler.feed(np.zeros(0, dtype=np.float32), last=True), [])
 
+    def __init__(
+        self, engine: TtsEngine, job: Job, *, rate: Rate, turn: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._engine = engine
+        self._job = job
+        self._rate = rate
+        self._turn = turn
+        self._playback = Playback(rate, tempo=job.tempo)
+        self._follows = False
 
-def _audio(job: Job, number: int, samples: Samples, words: list[SpokenWord]) -> Iterator[Event]:
-    if samples.size or words:
-        loud = samples if job.volume == 1.0 else samples * np.float32(job.volume)
-        data = {"piece": number, "text": job.pieces[number]} | ({"words": words} if words else {})
-        yield Event("audio", data, Audio(loud, job.sample_rate).to_s16())
+    def events(self) -> Iterator[Event]:
+        """Yield an `audio` event with signed 16-bit PCM for every chunk; `words` of it are timed in the whole answer.
+
+        Raises TextTooLong when the answer gets longer than MAX_SECONDS.
+        """
+        job = self._job
+        resampler = Resampler(self._engine.sample_rate, job.sample_rate)
+        number, spoken, text = 0, 0.0, ""
+        while job.pieces:
+            with closing(self._spoken(number)) as chunks:
+                for text, chunk in chunks:
+                    words = chunk.words if isinstance(chunk, TimedAudio) else ()
+                    yield from self._audio(number, text, resampler.feed(chunk.samples), _moved(words, spoken))
+                    spoken += chunk.duration
+                    if spoken / job.tempo > MAX_SECONDS:
+                        raise TextTooLong(f"the speech is longer than {MAX_SECONDS // 3600} hours", param="input")
+            number += 1
+        # What the resampler held back; without one this is empty.
+        rest = resampler.feed(np.zeros(0, dtype=np.float32), last=True)
+        yield from self._audio(number - 1, text, rest, [])
+
+    def _spoken(self, number: int) -> Generator[tuple[str, Audio], None, None]:
+        """Yield the next piece's chunks with its text; an engine that makes them all at once is free before that."""
+        with self._turn():
+            piece = self._piece(number)
+            with closing(self._chunks(self._open(piece))) as made:
+                pause = self._pause(piece)
+                chunks = joined(made, follows=self._follows, pause=pause)
+                self._follows = pause is not None
+                if not self._engine.first_chars:
+                    for chunk in chunks:
+                        yield piece.text, chunk
+                    return
+                started = time.monotonic()
+                whole = list(chunks)
+        seconds = sum(chunk.duration for chunk in whole)
+        if seconds:
+            self._rate.add(time.monotonic() - started, seconds)
+        self._playback.add(len(piece.text), seconds)
+        for chunk in whole:
+            yield piece.text, chunk
+
+    def _piece(self, number: int) -> Piece:
+        pieces = self._job.pieces
+        if number == 0:
+            few = FEW_CHARS if self._rate.value < FAST else FEW_CHARS * 4 // 3
+            return pieces.first(few, self._rate.chars(SOON_SECONDS))
+        if not self._engine.first_chars:
+            return pieces.long()
+        return pieces.next(self._playback.chars())
+
+    def _open(self, piece: Piece) -> str:
+        """Return a piece as the engine is given it."""
+        is_open = piece.end == "word" and piece.text[-1].isalnum()
+        return piece.text + self._engine.open_end if is_open else piece.text
+
+    def _pause(self, piece: Piece) -> float | None:
+        """Return the pause behind a piece, None where its end stays as the engine made it."""
+        if not self._job.pieces:
+            return None
+        pauses = {"word": 0.0, "clause": self._engine.clause_pause, "sentence": self._job.pause}
+        return pauses[piece.end]
+
+    def _audio(self, number: int, text: str, samples: Samples, words: list[SpokenWord]) -> Iterator[Event]:
+        if samples.size or words:
+            volume = self._job.volume
+            loud = samples if volume == 1.0 else samples * np.float32(volume)
+            data = {"piece": number, "text": text} | ({"words": words} if words else {})
+            yield Event("audio", data, Audio(loud, self._job.sample_rate).to_s16())
+
+    def _chunks(self, piece: str) -> Generator[Audio, None, None]:
+        """Yield what the engine makes of a piece; closing it closes the engine's iterator, where that can be closed."""
+        made = self._engine.synthesize(piece, self._job.voice, self._job.options)
+        try:
+            for chunk in made:
+                if not np.isfinite(chunk.samples).all():
+                    raise InternalError("the engine made samples that are not numbers")
+                yield chunk
+        finally:
+            close = getattr(made, "close", None)
+            if close is not None:
+                close()
 
 
 def _moved(words: tuple[SpokenWord, ...], seconds: float) -> list[SpokenWord]:
     return [replace(word, start=word.start + seconds, end=word.end + seconds) for word in words]
-
-
-def _with_pause(chunks: Iterator[Audio], seconds: float) -> Iterator[Audio]:
-    """Yield the chunks with a pause of exactly this length at their end, whatever silence the engine left there."""
-    held: Audio | None = None
-    for chunk in chunks:
-        if held is not None:
-            yield held
-        held = chunk
-    if held is not None:
-        (heard,) = np.nonzero(np.abs(held.samples) > QUIET)
-        end = int(heard[-1]) + 1 if heard.size else 0
-        silence = np.zeros(round(seconds * held.sample_rate), dtype=np.float32)
-        if isinstance(held, TimedAudio):
-            held = replace(held, words=tuple(_within(word, end / held.sample_rate) for word in held.words))
-        yield replace(held, samples=np.concatenate([held.samples[:end], silence]))
-
-
-def _within(word: SpokenWord, end: float) -> SpokenWord:
-    return replace(word, start=min(word.start, end), end=min(word.end, end))
-
-
-def _chunks(engine: TtsEngine, piece: str, job: Job) -> Generator[Audio, None, None]:
-    """Yield what the engine makes of a piece; closing it closes the engine's iterator, where that can be closed."""
-    made = engine.synthesize(piece, job.voice, job.options)
-    try:
-        for chunk in made:
-            if not np.isfinite(chunk.samples).all():
-                raise InternalError("the engine made samples that are not numbers")
-            yield chunk
-    finally:
-        close = getattr(made, "close", None)
-        if close is not None:
-            close()

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from core.engine_loading import EngineConfig, load_engine
 from core.errors import InternalError, InvalidRequest, NotSupported
-from core.worker import Event, WorkerHandler
-from tts import engine_factory, language, pieces
+from core.scheduler import Scheduler
+from core.worker import CallContext, Event, WorkerHandler
+from tts import engine_factory, language
 from tts.engine import TtsEngine
-from tts.reference import References
-from tts.synthesis import Job, speak
+from tts.pace import Rate
+from tts.pieces import Pieces
+from tts.reference import References, stamp
+from tts.synthesis import Job, Speaker
+from tts.utterances import MAX_CHARS, Key, Utterances
 from tts.voice import SpeechOptions, Voice
 from utils.text import normalize
 
@@ -29,6 +35,7 @@ class WorkerConfig(EngineConfig):
 
     max_chars: int = 180
     auto_lang: bool = True
+    utterance_cache_mb: float = Field(default=32.0, ge=0)
 
 
 class Request(BaseModel):
@@ -51,44 +58,61 @@ class Request(BaseModel):
 
 
 class TtsWorker(WorkerHandler):
-    """Runs `synthesize` calls, one at a time, and `forget` calls beside them."""
+    """Runs `synthesize` calls, whose pieces take turns at the engine, and `forget` calls beside them."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self._config = WorkerConfig.model_validate(dict(config))
         self._engine: TtsEngine | None = None
         self._references = References()
+        self._utterances = Utterances(int(self._config.utterance_cache_mb * (1 << 20)))
+        self._rate = Rate()
+        self._scheduler: Scheduler[None, None] = Scheduler(slots=1)
 
     def load(self) -> dict[str, Any]:
         """Load the engine and tell what it can do."""
         engine = self._engine = load_engine(engine_factory.registry(), self._config)
         if self._config.auto_lang:
             language.warm_up(engine.languages)
+        if engine.first_chars:
+            self._time(engine)
         return self._facts(engine, engine.context.device)
 
-    def call(self, method: str, params: Mapping[str, Any], body: bytes) -> Iterator[Event]:
+    def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
         """Speak: a `start` event at once, then an `audio` event with signed 16-bit PCM for every chunk.
 
         The other method, `forget`, drops what was made of the recording of a `voice`.
         """
-        del body
         if method == "forget":
-            self._references.forget(self._loaded(), _VOICE.validate_python(params["voice"]))
+            voice = _VOICE.validate_python(params["voice"])
+            self._utterances.forget(voice)
+            self._references.forget(self._loaded(), voice)
             return iter(())
         if method != "synthesize":
             raise NotSupported(f"a TTS worker has no method {method!r}")
         engine = self._loaded()
         request = Request.model_validate(dict(params))
-        job = self._prepare(engine, request)
-        # A WAV of one sentence is sent with its true size, which is known when all of it is spoken.
-        short = len(pieces.by_sentence(_readable(request))) == 1
-        return self._speak(engine, job, short=short)
+        key = self._key(request)
+        known = key and self._utterances.get(key)
+        if known:
+            return iter(known)
+        events = self._speak(engine, self._prepare(engine, request), context)
+        return self._remembered(key, events) if key else events
 
     def close(self) -> None:
         """Free the engine."""
+        self._scheduler.close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+    def _time(self, engine: TtsEngine) -> None:
+        """Find out how fast the engine speaks, with a text that is read in any language."""
+        for voice in engine.voices()[:1]:
+            started = time.monotonic()
+            seconds = sum(chunk.duration for chunk in engine.synthesize("1 2 3 4 5.", voice, SpeechOptions()))
+            if seconds:
+                self._rate.add(time.monotonic() - started, seconds)
 
     def _facts(self, engine: TtsEngine, device: str) -> dict[str, Any]:
         model_id = self._config.model_id
@@ -113,8 +137,7 @@ class TtsWorker(WorkerHandler):
     def _prepare(self, engine: TtsEngine, request: Request) -> Job:
         """Return the job of a request; InvalidRequest for a text with nothing to say or that the model cannot speak."""
         text = _readable(request)
-        cut, ends = self._cut(engine, text, request.pause)
-        if not cut:
+        if not normalize.has_speech(text):
             raise InvalidRequest("the input has nothing that can be spoken", param="input")
         low, high = engine.speed_range
         speed = min(max(request.options.speed, low), high)
@@ -128,30 +151,22 @@ class TtsWorker(WorkerHandler):
             log.debug("the engine takes no instructions; they are left out")
             options = replace(options, instructions=None)
         job = Job(
-            pieces=cut,
+            pieces=Pieces(
+                text,
+                longest=min(self._config.max_chars, engine.max_chars - 1),
+                first_chars=engine.first_chars,
+                apart=request.pause is not None,
+            ),
             voice=request.voice,
             options=options,
             sample_rate=request.sample_rate or engine.sample_rate,
             tempo=request.options.speed / speed,
             volume=request.volume,
             pause=request.pause,
-            sentence_ends=ends,
         )
         job.check()
         engine.check(text, request.voice, options)
         return job
-
-    def _cut(self, engine: TtsEngine, text: str, pause: float | None) -> tuple[list[str], frozenset[int]]:
-        """Return the pieces, and which of them end a sentence, where it matters because a pause comes behind it."""
-        longest = min(self._config.max_chars, engine.max_chars)
-        if pause is None:
-            return pieces.cut(text, max_chars=longest, first_chars=engine.first_chars), frozenset()
-        found: list[str] = []
-        ends = []
-        for sentence in pieces.by_sentence(text):
-            found += pieces.cut(sentence, max_chars=longest, first_chars=None)
-            ends.append(len(found) - 1)
-        return found, frozenset(ends)
 
     def _language(self, engine: TtsEngine, text: str, request: Request) -> str | None:
         known = [language.primary(tag) for tag in engine.languages]
@@ -167,19 +182,49 @@ class TtsWorker(WorkerHandler):
             raise InvalidRequest(f"this model does not speak {found}; it speaks {', '.join(known)}", param=param)
         return found
 
-    def _speak(self, engine: TtsEngine, job: Job, *, short: bool) -> Iterator[Event]:
+    def _speak(self, engine: TtsEngine, job: Job, context: CallContext | None) -> Generator[Event, None, None]:
         start = {
             "sample_rate": job.sample_rate,
             "tempo": job.tempo,
             "language": job.options.language,
-            "pieces": len(job.pieces),
-            "short": short,
+            # A WAV of one sentence is sent with its true size, which is known when all of it is spoken.
+            "short": job.pieces.single,
             "times_words": engine.times_words,
         }
         yield Event("start", start)
-        cloned = job.voice.type == "cloned"
-        with self._references.prepared(engine, job.voice) if cloned else nullcontext():
-            yield from speak(engine, job)
+        with (
+            # What somebody waits for without hearing anything goes before what others already listen to.
+            self._scheduler.request(express=True, context=context) as first,
+            self._scheduler.request(context=context) as later,
+            self._voice(engine, job.voice, first.turn()),
+        ):
+            turns = chain([first], repeat(later))
+            yield from Speaker(engine, job, rate=self._rate, turn=lambda: next(turns).turn()).events()
+
+    def _voice(
+        self, engine: TtsEngine, voice: Voice, turn: AbstractContextManager[None]
+    ) -> AbstractContextManager[None]:
+        if voice.type != "cloned":
+            return nullcontext()
+        return self._references.prepared(engine, voice, turn)
+
+    def _key(self, request: Request) -> Key | None:
+        """Return what an answer is remembered by, None for one that is not."""
+        voice = request.voice
+        recording = stamp(voice) if voice.type == "cloned" else ()
+        if not self._utterances.limit or len(request.text) > MAX_CHARS or voice.one_shot or recording is None:
+            return None
+        how = (request.sample_rate, request.volume, request.pause, request.normalize, request.timestamps)
+        return Key(text=request.text, voice=voice, options=request.options, recording=recording, delivery=how)
+
+    def _remembered(self, key: Key, events: Generator[Event, None, None]) -> Iterator[Event]:
+        edition = self._utterances.edition
+        found: list[Event] = []
+        with closing(events):
+            for event in events:
+                found.append(event)
+                yield event
+        self._utterances.keep(key, found, edition=edition)
 
 
 def _readable(request: Request) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import wave
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from core import pipe
 from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, NotSupported, TextTooLong, VoiceNotFound
 from core.pipe import Frame
 from core.worker import Event
+from tts.engines.fake import FakeTtsEngine
 from tts.voice import SpeechOptions, Voice
 from tts.worker import TtsWorker
 
@@ -53,7 +54,7 @@ def call(
         "options": asdict(SpeechOptions(**options, speed=speed)),
         "sample_rate": rate,
     }
-    return handler.call("synthesize", data, b"")
+    return handler.call("synthesize", data)
 
 
 def samples(found: list[Event]) -> np.ndarray:
@@ -98,11 +99,11 @@ def test_an_answer_is_a_start_and_audio_in_order(fake: TtsWorker) -> None:
     start, *audio = found
     assert start.name == "start"
     told = {"sample_rate": 24_000, "tempo": 1.0, "language": "en-US", "short": False, "times_words": True}
-    assert start.data == told | {"pieces": start.data["pieces"]}
+    assert start.data == told
     assert {event.name for event in audio} == {"audio"}
     numbers = [event.data["piece"] for event in audio]
     assert numbers == sorted(numbers)
-    assert set(numbers) == set(range(start.data["pieces"]))
+    assert set(numbers) == set(range(numbers[-1] + 1))
     texts = {event.data["piece"]: event.data["text"] for event in audio}
     assert " ".join(texts.values()) == LONG.strip()
     assert max(map(len, texts.values())) <= 180
@@ -151,7 +152,7 @@ def test_another_sample_rate_changes_nothing_but_the_rate(fake: TtsWorker, rate:
 
 def test_pieces_are_resampled_as_one_stream() -> None:
     many, one = worker(max_chars=30), worker(max_chars=250)
-    text = "One two three four five six seven eight nine ten eleven twelve. Thirteen fourteen fifteen."
+    text = "One two three four five six. Seven eight nine ten eleven. Twelve thirteen fourteen."
     cut, whole = samples(events(many, text, rate=22_050)), samples(events(one, text, rate=22_050))
     assert np.abs(cut.astype(int) - whole.astype(int)).max() <= 2
 
@@ -184,7 +185,7 @@ def test_a_language_the_model_lacks_is_refused(fake: TtsWorker, text: str, optio
 
 
 def paused(handler: TtsWorker, text: str, pause: float, **more: Any) -> list[Event]:
-    return list(handler.call("synthesize", {"text": text, "voice": asdict(ANNA), "pause": pause, **more}, b""))
+    return list(handler.call("synthesize", {"text": text, "voice": asdict(ANNA), "pause": pause, **more}))
 
 
 def test_words_do_not_overlap_however_short_the_pause_is(fake: TtsWorker) -> None:
@@ -198,9 +199,9 @@ def test_words_do_not_overlap_however_short_the_pause_is(fake: TtsWorker) -> Non
 
 def test_pauses_that_last_for_hours_are_refused_before_the_start(fake: TtsWorker) -> None:
     with pytest.raises(InvalidRequest, match="at most 3603") as caught:
-        fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 10.0}, b"")
+        fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 10.0})
     assert caught.value.param == "pause_between_sentences_ms"
-    assert fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 3.6}, b"")
+    assert fake.call("synthesize", {"text": "Hi. " * 1000, "voice": asdict(ANNA), "pause": 3.6})
 
 
 def test_an_endless_answer_is_ended(fake: TtsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +245,7 @@ def test_an_unknown_voice_or_method(fake: TtsWorker) -> None:
     with pytest.raises(VoiceNotFound):
         events(fake, "Hello.", Voice(id="nobody", name="nobody"))
     with pytest.raises(NotSupported):
-        fake.call("transcribe", {}, b"")
+        fake.call("transcribe", {})
 
 
 def test_closing_the_events_closes_the_engine(fake: TtsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,3 +335,133 @@ def test_close_twice(fake: TtsWorker) -> None:
     fake.close()
     with pytest.raises(Exception, match="not loaded"):
         call(fake, "Hello.")
+
+
+@pytest.fixture
+def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pieces that the fake engine was given."""
+    found: list[str] = []
+    real = FakeTtsEngine.synthesize
+
+    def synthesize(self: FakeTtsEngine, text: str, *args: Any) -> Iterator[Any]:
+        found.append(text)
+        return real(self, text, *args)
+
+    monkeypatch.setattr(FakeTtsEngine, "synthesize", synthesize)
+    return found
+
+
+def test_a_short_text_that_is_said_again_costs_nothing(fake: TtsWorker, spoken: list[str]) -> None:
+    first, again = (events(fake, "Hello there.") for _ in range(2))
+    assert first == again
+    assert spoken == ["Hello there."]
+
+
+@pytest.mark.parametrize(
+    "other", [{"voice": CARLA}, {"speed": 2.0}, {"rate": 8_000}, {"seed": 1}, {"temperature": 0.3}, {"language": "es"}]
+)
+def test_another_way_of_saying_it_is_another_thing(fake: TtsWorker, spoken: list[str], other: dict[str, Any]) -> None:
+    events(fake, "Hello there.")
+    events(fake, "Hello there.", **other)
+    events(fake, "Hello  there.")
+    assert len(spoken) == 3
+
+
+@pytest.mark.parametrize(("field", "value"), [("volume", 0.5), ("pause", 0.1), ("normalize", False)])
+def test_another_delivery_is_another_thing(fake: TtsWorker, spoken: list[str], field: str, value: float) -> None:
+    for params in ({}, {field: value}, {field: value}):
+        list(fake.call("synthesize", {"text": "Hello there.", "voice": asdict(ANNA), **params}))
+    assert len(spoken) == 2
+
+
+def test_long_texts_and_what_was_not_said_to_the_end_are_not_remembered(fake: TtsWorker, spoken: list[str]) -> None:
+    stream = call(fake, "Hello there.")
+    assert [next(stream).name, next(stream).name] == ["start", "audio"]
+    stream.close()  # type: ignore[attr-defined]
+    events(fake, "Hello there.")
+    assert spoken == ["Hello there."] * 2
+    spoken.clear()
+    for _ in range(2):
+        events(fake, LONG, speed=2.0)
+    assert " ".join(spoken) == f"{LONG}{LONG}".strip()
+
+
+def test_nothing_is_remembered_where_that_is_switched_off(spoken: list[str]) -> None:
+    handler = worker(utterance_cache_mb=0)
+    for _ in range(2):
+        events(handler, "Hello there.")
+    assert len(spoken) == 2
+
+
+def test_a_cloned_voice_is_remembered_by_its_recording_until_it_is_forgotten(
+    fake: TtsWorker, spoken: list[str], tmp_path: Path
+) -> None:
+    path = recording(tmp_path / "anna.wav")
+    for _ in range(2):
+        events(fake, "Hello.", cloned(path))
+    assert len(spoken) == 1
+    recording(path, frequency=600)
+    for _ in range(2):
+        events(fake, "Hello.", cloned(path))
+    assert len(spoken) == 2
+    list(fake.call("forget", {"voice": asdict(cloned(path)) | {"sample": str(path)}}))
+    events(fake, "Hello.", cloned(path))
+    assert len(spoken) == 3
+    path.unlink()
+    with pytest.raises(VoiceNotFound):
+        events(fake, "Hello.", cloned(path))
+
+
+def test_a_voice_for_one_request_is_not_remembered(fake: TtsWorker, spoken: list[str], tmp_path: Path) -> None:
+    voice = replace(cloned(recording(tmp_path / "anna.wav")), one_shot=True)
+    for _ in range(2):
+        events(fake, "Hello.", voice)
+    assert len(spoken) == 2
+
+
+def quick(**config: Any) -> TtsWorker:
+    """A worker whose engine makes a piece as a whole, and so speaks long texts in pieces that grow."""
+    return worker(engine_options={"first_chars": 32, **config.pop("engine_options", {})}, **config)
+
+
+def test_an_engine_that_makes_whole_pieces_begins_with_a_short_one(spoken: list[str]) -> None:
+    handler = quick()
+    text = "When the sun went down, the children walked home along the river and talked about the summer. " * 3
+    spoken.clear()
+    start, *audio = handler.call("synthesize", {"text": text, "voice": asdict(ANNA), "timestamps": True})
+    assert start.data["short"] is False
+    assert spoken[0] == "When the sun went down,"
+    assert " ".join(spoken) == text.strip()
+    assert list(dict.fromkeys(event.data["text"] for event in audio)) == spoken
+    words = [word for event in audio for word in event.data["words"]]
+    assert " ".join(word.word for word in words) == text.replace(",", "").replace(".", "").strip()
+    edges = [edge for word in words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= len(samples(audio)) / 24_000
+    sound = samples(audio) / 32768
+    # What is told of the last word is where it is heard: a tone between two silences.
+    last = sound[round(words[-1].start * 24_000) : round(words[-1].end * 24_000)]
+    assert np.abs(last).max() > 0.2
+
+
+def test_a_cut_at_a_comma_is_a_short_pause_and_one_between_words_is_none() -> None:
+    handler = quick(engine_options={"first_chars": 16})
+    gap = 0.05
+
+    def seconds(text: str) -> float:
+        return len(samples(events(handler, text))) / 24_000
+
+    comma = "One two three, four five six seven eight nine ten eleven twelve thirteen."
+    word = "One two three  four five six seven eight nine ten eleven twelve thirteen."
+    letters = sum(map(len, comma.split())) * 0.06
+    count = len(comma.split())
+    assert seconds(comma) == pytest.approx(letters + (count - 1) * gap + 0.12, abs=0.02)
+    pieces = {event.data["piece"] for event in events(handler, word)[1:]}
+    assert seconds(word) == pytest.approx(letters - 0.06 + (count - len(pieces) + 1) * gap, abs=0.02)
+
+
+def test_the_pause_between_sentences_is_kept_whatever_the_pieces_are() -> None:
+    handler = quick()
+    text = "One two three four five, six seven eight nine ten eleven. Twelve thirteen. Fourteen!"
+    none, long = (len(samples(paused(handler, text, pause))) for pause in (0.0, 1.0))
+    assert long - none == 2 * 24_000

@@ -52,6 +52,9 @@ class FakeTtsOptions(EngineOptions):
     fail: Failure | None = Field(default=None, description="How every piece ends.")
     leak_mb: int = Field(default=16, ge=0, description="Megabytes that `leak` keeps per piece.")
     times_words: bool = Field(default=True, description="Whether it says when its words are spoken.")
+    first_chars: int | None = Field(
+        default=None, ge=1, description="Longest first piece; unset yields while it speaks."
+    )
 
 
 class FakeTtsEngine(TtsEngine):
@@ -72,6 +75,7 @@ class FakeTtsEngine(TtsEngine):
         super().__init__(context)
         self.sample_rate = self.options.sample_rate
         self.times_words = self.options.times_words
+        self.first_chars = self.options.first_chars
         self._references: dict[str, str] = {}
         self._leaked: list[bytearray] = []
 

@@ -79,6 +79,22 @@ def find(text: str) -> Boundaries:
     return Boundaries(_closed(sentences, text), _closed(clauses, text), _closed([*blanks, *clauses], text))
 
 
+def tears(text: str, end: int) -> bool:
+    """Tell whether a voice that stops at the blank at `end` would tear a number or an abbreviation from its word.
+
+    The end of a sentence looks like an abbreviation: ask only where none ends.
+    """
+    if text[end : end + 1] != " ":
+        return False
+    before, after = text[end - 1], text[end + 1]
+    return before == "." or before.isdigit() or after.isdigit()
+
+
+def is_wide(char: str) -> bool:
+    """Tell whether a character belongs to a script without blanks, as ideographs and kana do."""
+    return char >= _FIRST_CJK
+
+
 def _closed(ends: list[int], text: str) -> list[int]:
     return sorted({*ends, len(text)})
 

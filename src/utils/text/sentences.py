@@ -5,75 +5,169 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from utils.text.boundaries import Boundaries, find
+from utils.text.boundaries import find, is_wide, tears
 
-FIRST_CLAUSE_CHARS = 12
-"""A first piece shorter than this would be over before the second one is ready."""
-FIRST_WORDS = (6, 5, 4)
-"""How many words make a first piece where no clause ends early enough; the first number that fits is taken."""
+End = Literal["word", "clause", "sentence"]
+FEW_WORDS = (4, 6)
+"""How many words, at least and at most, make a first piece where no clause ends early enough."""
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _VIRAMA = 9
 _LONGEST_CLUSTER = 16
 
 
-def split(text: str, *, max_chars: int, first_chars: int | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a text, and the strongest boundary at its end."""
+
+    text: str
+    end: End
+
+
+class Cutter:
+    """Cuts a paragraph, which has single blanks and none around it, from its start to its end.
+
+    Lengths are in characters. A piece is as long as `wanted` where a boundary allows it. It gets longer, up to
+    `longest`, rather than end inside a word, a number or behind an abbreviation.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._marks = find(text)
+        self._start = 0
+        self._speech_ends = next((at for at in range(len(text), 0, -1) if text[at - 1].isalnum()), 0)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return self._start >= len(self._text)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is left that can be spoken."""
+        return self._start >= self._speech_ends
+
+    @property
+    def single(self) -> bool:
+        """Whether the paragraph is one sentence."""
+        return self._marks.sentences[0] >= self._speech_ends
+
+    @property
+    def sentence(self) -> int:
+        """Characters up to the end of the sentence that comes next."""
+        ends = self._marks.sentences
+        return ends[min(bisect_right(ends, self._start), len(ends) - 1)] - self._start
+
+    def first(self, *, at_least: int, wanted: int, longest: int) -> Piece:
+        """Cut off a beginning that is soon spoken: the first clause of `at_least`, else a few words."""
+        return self._take(
+            self._first_clause(at_least, wanted) or self._few_words(at_least, wanted) or self._end(wanted, longest)
+        )
+
+    def next(self, wanted: int, longest: int) -> Piece:
+        """Cut off the next piece: whole sentences, else an even part of one that ends a clause or a word."""
+        return self._take(self._end(min(wanted, longest), longest))
+
+    def _take(self, end: int) -> Piece:
+        text, marks = self._text[self._start : end], self._marks
+        self._start = end + (self._text[end : end + 1] == " ")
+        if _is_in(marks.sentences, end):
+            return Piece(text, "sentence")
+        return Piece(text, "clause" if _is_in(marks.clauses, end) else "word")
+
+    def _first_clause(self, at_least: int, wanted: int) -> int | None:
+        for end in self._marks.clauses:
+            length = _length(self._text[:end])
+            if length >= at_least or end == len(self._text):
+                return end if length <= wanted else None
+        return None
+
+    def _few_words(self, at_least: int, wanted: int) -> int | None:
+        text, words = self._text, self._marks.words[:wanted]
+        fits = [end for end in words if at_least <= _length(text[:end]) <= wanted and not tears(text, end)]
+        most = words[: FEW_WORDS[-1]][-1]
+        few = [end for end in fits if end <= most]
+        return self._phrase([end for end in few if end in words[FEW_WORDS[0] - 1 :]] or few[-1:] or fits[:1])
+
+    def _phrase(self, ends: Sequence[int]) -> int | None:
+        """Return where a phrase most likely ends: there is a long word in front and a short one behind it."""
+        words = self._marks.words
+
+        def fit(end: int) -> int:
+            at = bisect_left(words, end)
+            before = end - (words[at - 1] if at else 0)
+            return before - (words[at + 1] - end if at + 1 < len(words) else 0)
+
+        return max(ends, key=fit, default=None)
+
+    def _end(self, wanted: int, longest: int) -> int:
+        marks, start = self._marks, self._start
+        limit = start + wanted
+        sentence = _last(marks.sentences, start, limit)
+        if sentence:
+            return sentence
+        even = start + _even(self.sentence, wanted)
+        clause = _nearest(marks.clauses, even, start + wanted // 4, limit)
+        if clause:
+            return clause
+        words = marks.words[bisect_right(marks.words, start) : bisect_right(marks.words, start + longest)]
+        most = min(limit, start + self.sentence - wanted // 3)  # a word or two left over would sound lost
+        for ends in ([end for end in words if not tears(self._text, end)], words):
+            near = [end for end in ends if start + wanted // 2 < end <= most]
+            if ends:
+                return self._phrase(near) or _last(ends, start, limit) or ends[0]
+        return _between_characters(self._text, start, start + _even(self.sentence, longest))
+
+
+def split(text: str, *, max_chars: int) -> list[str]:
     """Return `text` in order as pieces of at most `max_chars` characters, none blank, each run of blanks made one.
 
     Short sentences share a piece; one longer than `max_chars` is cut near even parts. A blank line ends a piece.
-    With `first_chars` the first piece is as short as still sounds natural, and no longer than that where the text lets
-    it be: the sooner it is spoken, the sooner the listener hears something. Raises ValueError for `max_chars` below 1.
+    Raises ValueError for `max_chars` below 1.
     """
     if max_chars < 1:
         raise ValueError("max_chars must be at least 1")
     pieces: list[str] = []
-    for paragraph in _paragraphs(text):
-        first = min(first_chars, max_chars) if first_chars and not pieces else None
-        pieces += _pieces(paragraph, max_chars, first)
+    for paragraph in paragraphs(text):
+        cutter = Cutter(paragraph)
+        while not cutter.done:
+            pieces.append(cutter.next(max_chars, max_chars).text)
     return pieces
 
 
-def _paragraphs(text: str) -> Iterator[str]:
-    lines: list[str] = []
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield what stands between blank lines, each on one line."""
+    words: list[str] = []
     for line in [*text.splitlines(), ""]:
-        if words := line.split():
-            lines += words
-        elif lines:
-            yield " ".join(lines)
-            lines = []
+        if found := line.split():
+            words += found
+        elif words:
+            yield " ".join(words)
+            words = []
 
 
-def _pieces(text: str, max_chars: int, first_chars: int | None) -> Iterator[str]:
-    marks = find(text)
-    start = 0
-    while start < len(text):
-        end = _first_end(marks, max_chars, first_chars) if first_chars and start == 0 else None
-        end = end or _end(text, marks, start, max_chars)
-        yield text[start:end]
-        start = end + (text[end : end + 1] == " ")
+def _length(text: str) -> int:
+    """Return how long a text is when it is spoken, in letters: an ideograph or a kana counts for two."""
+    return len(text) + sum(map(is_wide, text))
 
 
-def _first_end(marks: Boundaries, max_chars: int, first_chars: int) -> int | None:
-    """Return where a quick first piece ends: a clause, else a few words, else the sentence; None for none of them."""
-    clause = marks.clauses[min(bisect_left(marks.clauses, FIRST_CLAUSE_CHARS), len(marks.clauses) - 1)]
-    few_words = [marks.words[count - 1] for count in FIRST_WORDS if count <= len(marks.words)]
-    fits = [end for end in (clause, *few_words) if end <= first_chars]
-    if fits:
-        return fits[0]
-    return marks.sentences[0] if marks.sentences[0] <= max_chars else None
+def _is_in(ends: Sequence[int], end: int) -> bool:
+    index = bisect_left(ends, end)
+    return index < len(ends) and ends[index] == end
 
 
-def _end(text: str, marks: Boundaries, start: int, max_chars: int) -> int:
-    """Return where the piece that begins at `start` ends."""
-    limit = start + max_chars
-    index = bisect_right(marks.sentences, limit)
-    if index and marks.sentences[index - 1] > start:
-        return marks.sentences[index - 1]
-    rest = marks.sentences[index] - start
-    even = start + -(-rest // -(-rest // max_chars))
-    clause = _nearest(marks.clauses, even, start + max_chars // 4, limit)
-    return clause or _nearest(marks.words, even, start, limit) or _between_characters(text, start, even)
+def _last(ends: Sequence[int], low: int, high: int) -> int | None:
+    """Return the last end in (low, high]."""
+    index = bisect_right(ends, high)
+    return ends[index - 1] if index and ends[index - 1] > low else None
+
+
+def _even(length: int, most: int) -> int:
+    """Return the length of the first of as few even parts as have at most `most`."""
+    return -(-length // -(-length // most))
 
 
 def _nearest(ends: Sequence[int], target: int, low: int, high: int) -> int | None:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,11 @@ import pytest
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidRequest
 from tts.engines.kokoro import KokoroEngine
+from tts.pace import Rate
+from tts.pieces import Pieces
+from tts.synthesis import Job, Speaker
 from tts.voice import SpeechOptions, Voice
+from tts.words import words_of
 from tts.worker import TtsWorker
 
 MODEL = "kokoro-82m-int8"
@@ -118,6 +124,42 @@ def test_a_sentence_ends_with_a_pause_and_a_cut_does_not(kokoro: KokoroEngine) -
     assert word[-2_400:].any()
 
 
+@pytest.mark.e2e
+def test_the_phonemes_of_a_text_are_found_once(kokoro: KokoroEngine) -> None:
+    before = kokoro._phonemes.cache_info()
+    for language in ("en", "fr", "en"):
+        speak(kokoro, "Once only.", kokoro.voices()[0], language)
+    after = kokoro._phonemes.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (2, 1)
+
+
+@pytest.mark.e2e
+def test_pieces_of_a_sentence_join_without_a_gap_or_a_click(kokoro: KokoroEngine) -> None:
+    rate = Rate()
+    rate.add(0.5, 1.0)
+    text = "When the sun went down, the children walked home along the narrow river path and talked about the summer."
+    job = Job(
+        pieces=Pieces(text, longest=180, first_chars=kokoro.first_chars),
+        voice=kokoro.voices()[0],
+        options=SpeechOptions(language="en", timestamps=True),
+        sample_rate=kokoro.sample_rate,
+        tempo=1.0,
+    )
+    events = list(Speaker(kokoro, job, rate=rate, turn=nullcontext).events())
+    assert events[0].data["text"] == "When the sun went down,"
+    assert len(events) > 1
+    parts = [np.frombuffer(event.body, "<i2") / 32768 for event in events]
+    for before, after in pairwise(parts):
+        assert abs(after[0] - before[-1]) < 0.003
+    comma = parts[0][::-1]
+    assert 0.09 < int(np.flatnonzero(np.abs(comma) > 0.003)[0]) / kokoro.sample_rate < 0.13
+    words = [word for event in events for word in event.data["words"]]
+    assert [word.word for word in words] == words_of(text)
+    edges = [edge for word in words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= sum(map(len, parts)) / kokoro.sample_rate
+
+
 @pytest.mark.parametrize("text", ["漢字です", "ひらがなと、人々。", "\N{IDEOGRAPHIC NUMBER ZERO}", "𠮷"])
 @pytest.mark.parametrize(("voice", "language"), [("af_heart", "ja"), ("jf_alpha", None)])
 def test_kanji_are_refused_and_not_read_out_as_chinese_letters(
@@ -146,8 +188,8 @@ def test_kanji_in_a_later_piece_are_refused_before_the_first_is_spoken(model_dir
     text = "これはひらがなのぶんです。" * 40
     try:
         with pytest.raises(InvalidRequest, match="kana"):
-            worker.call("synthesize", {"text": f"{text}漢字です。", "voice": voice, "options": {"language": "ja"}}, b"")
-        stream = worker.call("synthesize", {"text": text, "voice": voice, "options": {"language": "ja"}}, b"")
+            worker.call("synthesize", {"text": f"{text}漢字です。", "voice": voice, "options": {"language": "ja"}})
+        stream = worker.call("synthesize", {"text": text, "voice": voice, "options": {"language": "ja"}})
         assert next(stream).name == "start"
     finally:
         worker.close()

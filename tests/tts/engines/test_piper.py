@@ -98,6 +98,18 @@ def test_without_noise_the_sound_is_the_same_every_time(joe: PiperEngine) -> Non
 
 @pytest.mark.e2e
 @needs_piper
+def test_parts_of_a_sentence_are_made_louder_alike(joe: PiperEngine) -> None:
+    made = []
+    for text in ("Hello there, how are you?", "the soft rain,", "and the sea."):
+        (chunk,) = joe.synthesize(text, joe.voices()[0], SpeechOptions())
+        (bare,) = joe._piper.synthesize(text, joe._config(joe.voices()[0], 1.0))
+        made.append(float(np.abs(chunk.samples).max() / np.abs(bare.audio_float_array).max()))
+    assert made == pytest.approx([made[0]] * 3, rel=0.01)
+    assert 1 < made[0] < 5
+
+
+@pytest.mark.e2e
+@needs_piper
 def test_facts_come_from_the_configuration(joe: PiperEngine) -> None:
     assert joe.sample_rate == 22_050
     assert joe.languages == ("en",)
