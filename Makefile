@@ -134,6 +134,26 @@ check-docker: lint-docker
 
 # --- measurements -------------------------------------------------------------------------------
 
+## bench-env: the programs that ours are compared with, each in an environment of its own (2 GB)
+.PHONY: bench-env
+bench-env: dev
+	@PYTHON=$(PYTHON) scripts/make-bench-env.sh
+
+## bench-asr: transcription beside faster-whisper and the servers around it; QUICK=1, CELLS=short,c8
+.PHONY: bench-asr
+bench-asr: test-models
+	$(BIN)/python -m bench.asr
+
+## bench-tts: speech beside the bare libraries and fastkokoro; QUICK=1
+.PHONY: bench-tts
+bench-tts: test-models
+	$(BIN)/python -m bench.tts
+
+## bench-gpu: batches of windows and many clients on a GPU (a tiny form of it on a CPU)
+.PHONY: bench-gpu
+bench-gpu: test-models
+	$(BIN)/python -m bench.gpu
+
 ## bench-overhead: what the service costs on top of its engines
 .PHONY: bench-overhead
 bench-overhead: test-models

@@ -19,8 +19,8 @@ import soundfile
 from asr.engine_factory import registry as asr_engines
 from asr.transcript import TranscribeOptions
 from core.engines import EngineContext
-from tts import pieces
 from tts.engine_factory import registry as tts_engines
+from tts.pieces import Pieces
 from tts.voice import SpeechOptions, Voice
 from utils.audio import wav
 from utils.audio.pcm import Audio
@@ -89,7 +89,7 @@ class BareTts(Bare):
     def call(self, value: str) -> tuple[float, str]:
         """Begin to speak a text; cutting it is not counted."""
         text = normalize.for_speech(value)
-        first = pieces.cut(text, max_chars=self._max_chars, first_chars=self._engine.first_chars)[0]
+        first = Pieces(text, longest=self._max_chars, first_chars=self._engine.first_chars).first().text
         started = time.perf_counter()
         chunk = next(iter(self._engine.synthesize(first, self._voice, SpeechOptions(language="en"))))
         chunk.to_s16()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 PROBES_PER_SECOND = 20.0
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
+"""Seconds. There are servers that answer nothing while they transcribe."""
 
 
 def probe_under_load(
@@ -38,28 +40,45 @@ def _repeat(work: Callable[[], object], stop: threading.Event) -> None:
         stop.set()
 
 
-def _probe(url: str, stop: threading.Event) -> list[float]:
+@contextmanager
+def probing(url: str | None, path: str = "/livez") -> Iterator[list[float]]:
+    """Measure `GET url path` all the while; the list, in milliseconds, is filled on leaving. No url: nothing to ask."""
+    found: list[float] = []
+    if url is None:
+        yield found
+        return
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        probe = pool.submit(_probe, url, stop, path)
+        try:
+            yield found
+        finally:
+            stop.set()
+        found += probe.result()
+
+
+def _probe(url: str, stop: threading.Event, path: str = "/livez") -> list[float]:
     host = url.removeprefix("http://")
     found: list[float] = []
     due = time.perf_counter()
     while not stop.is_set():
-        found.append(_livez(host))
+        found.append(_ask(host, path))
         # A stall delays the probes behind it and does not cancel them, or the percentile would not see it.
         due += 1.0 / PROBES_PER_SECOND
         stop.wait(max(due - time.perf_counter(), 0.0))
     return found
 
 
-def _livez(host: str) -> float:
+def _ask(host: str, path: str) -> float:
     connection = http.client.HTTPConnection(host, timeout=_TIMEOUT)
     try:
         started = time.perf_counter()
-        connection.request("GET", "/livez")
+        connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()
         taken = time.perf_counter() - started
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        raise RuntimeError(f"/livez answered {answer.status}")
+        raise RuntimeError(f"{path} answered {answer.status}")
     return taken * 1000

@@ -41,9 +41,14 @@ def minutes() -> float:
     return float(os.environ.get("MINUTES") or (2.0 if results.is_quick() else results.PEAK_MINUTES))
 
 
+def as_installed(plan: Plan, name: services.Name) -> dict[str, str]:
+    """Return the settings of a service that is left to choose its decoders and threads, as most are."""
+    return {key: value for key, value in plan.service(name).items() if not key.endswith(("_THREADS", "_WORKERS"))}
+
+
 def measure_tts(plan: Plan, client: httpx.Client) -> dict[str, float]:
     """Return the memory of the TTS service by role after it has spoken."""
-    with services.running("tts", plan.service("tts")) as service:
+    with services.running("tts", as_installed(plan, "tts")) as service:
         speaker(client, service.url, audio.SENTENCES[0], "mp3")()
         time.sleep(IDLE_SECONDS)
         return processes.now(service.pid)
@@ -90,7 +95,7 @@ def main() -> None:
         console.print("idle services")
         tts = measure_tts(plan, client)
         recording = audio.long_recording(folder, length * 60)
-        with services.running("asr", plan.service("asr")) as service:
+        with services.running("asr", as_installed(plan, "asr")) as service:
             asr = measure_idle_asr(service, client, folder)
             console.print(f"transcribing {length:g} minutes of speech, {recording.stat().st_size / 1e6:.0f} MB of FLAC")
             run = transcribe_long(service, recording, console)
@@ -106,7 +111,7 @@ def main() -> None:
         measured_at=results.now(),
         quick=length < results.PEAK_MINUTES,
         machine=machine,
-        settings=plan.facts(),
+        settings=plan.facts() | {"threads": "automatic"},
         details={"minutes of speech": length, "minutes taken": round(run.seconds / 60, 2), "words": run.words}
         | {f"peak of {what}, MB": round(value, 1) for what, value in run.watch.peaks.items()},
         unit="MB",

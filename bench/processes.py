@@ -1,7 +1,8 @@
-"""Memory of a service's processes, read from /proc: now, and at its highest while something runs."""
+"""Memory and processor time of a service's processes, read from /proc: now, and while something runs."""
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -15,6 +16,9 @@ PROC = Path("/proc")
 READINGS_PER_SECOND = 5.0
 SECONDS_PER_SAMPLE = 5.0
 _FORGET_PEAK = "5"
+_TICKS = os.sysconf("SC_CLK_TCK")
+_TIMES = slice(11, 15)
+"""utime, stime, cutime and cstime among the fields after the name; the last two are those of ended children."""
 _FIELD = re.compile(r"^(VmHWM|VmRSS):\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -106,3 +110,52 @@ def _sample(pid: int, watch: Watch, stop: threading.Event) -> None:
             with suppress(OSError):
                 what, found = role(one), memory(one)
                 watch.add(what, found)
+
+
+def total_rss(pid: int) -> float:
+    """Return the resident memory of a process and all below it in MB; pages they share count more than once."""
+    total = 0.0
+    for one in tree(pid):
+        with suppress(OSError):
+            total += memory(one).rss
+    return total
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process and all below it have used, those that have ended included."""
+    total = 0.0
+    for one in tree(pid):
+        with suppress(OSError):
+            stat = (PROC / str(one) / "stat").read_text(encoding="utf-8", errors="replace")
+            total += sum(map(int, stat.rpartition(")")[2].split()[_TIMES])) / _TICKS
+    return total
+
+
+@dataclass
+class Usage:
+    """What `using` saw of a process and all below it: seconds of processor time, and the highest memory in MB."""
+
+    cpu_seconds: float = 0.0
+    peak_rss: float = 0.0
+
+
+@contextmanager
+def using(pid: int, *, readings_per_second: float) -> Iterator[Usage]:
+    """Watch a process and all below it. Each reading costs milliseconds, so few of them where speed is measured."""
+    usage, stop = Usage(), threading.Event()
+
+    def read() -> None:
+        while True:
+            usage.peak_rss = max(usage.peak_rss, total_rss(pid))
+            if stop.wait(1 / readings_per_second):
+                return
+
+    before = cpu_seconds(pid)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield usage
+    finally:
+        usage.cpu_seconds = cpu_seconds(pid) - before
+        stop.set()
+        reader.join()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
@@ -23,10 +24,24 @@ BARE_FIRST_PIECE = "tts_bare_first_piece_ms"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure of a benchmark: its key in the file, what it is, its unit, and what it must not exceed.
+class Target:
+    """What a figure is held to: at most, or at least, `value`; `shown` is that as text."""
 
-    `above` names another figure that `limit` is added to.
+    value: float
+    at_least: bool
+    shown: str
+
+    def is_met(self, measured: float) -> bool:
+        """Whether a measured value is good enough."""
+        return measured >= self.value if self.at_least else measured <= self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of a benchmark: its key in the file, what it is, its unit, and its target.
+
+    The target is `limit`, which must not be exceeded, or `floor`, which must be reached. `above` names another figure
+    that `limit` is added to.
     """
 
     key: str
@@ -34,19 +49,23 @@ class Figure:
     unit: str = ""
     limit: float | None = None
     above: str | None = None
+    floor: float | None = None
 
-    def limit_in(self, figures: Mapping[str, float]) -> float | None:
-        """Return what the figure must not exceed beside these others; None where there is no target."""
-        if self.limit is None or self.above is None:
-            return self.limit
-        return figures[self.above] + self.limit if self.above in figures else None
+    def target_in(self, figures: Mapping[str, float]) -> Target | None:
+        """Return what the figure is held to beside these others; None where there is no target."""
+        if self.floor is not None:
+            return Target(self.floor, at_least=True, shown=f"≥ {self.show(self.floor)}")
+        if self.limit is None or (self.above is not None and self.above not in figures):
+            return None
+        limit = self.limit + (figures[self.above] if self.above is not None else 0.0)
+        return Target(limit, at_least=False, shown=f"≤ {self.show(limit)}")
 
     def show(self, value: float) -> str:
-        """Return the value as text: ratios with three decimals, milliseconds with one, megabytes with none."""
-        decimals = {"": 3, "ms": 1}.get(self.unit, 0)
-        return f"{value:.{decimals}f} {self.unit}".strip()
+        """Return the value as text, with as many decimals as its unit deserves."""
+        return f"{value:.{_DECIMALS.get(self.unit, 0)}f} {self.unit}".strip()
 
 
+_DECIMALS = {"": 3, "x": 2, "points": 2, "s": 2, "ms": 1}
 OVERHEAD = (
     Figure("asr_overhead_ratio_10s_wav", "ASR service / our engine alone, 10 s WAV", limit=1.02),
     Figure("asr_overhead_ratio_10s_mp3", "ASR service / our engine alone, 10 s MP3", limit=1.05),
@@ -64,14 +83,49 @@ MEMORY = (
     Figure("tts_worker_rss_mb", "TTS worker with Kokoro, idle", "MB"),
     Figure(PEAK, "highest of all processes during a 60-minute file", "MB", limit=700.0),
 )
-FIGURES = {"overhead": OVERHEAD, "memory": MEMORY}
+WER_LIMIT, EDITS_MARGIN, LONG_WER_LIMIT = 0.5, 4, 0.3
+ASR = (
+    Figure("short_clips_vs_bare_speedup", "clips of 2-12 s one by one, against faster-whisper", "x", floor=2.5),
+    Figure("short_clips_wer_delta_points", "word error rate of all clips, above faster-whisper's", "points", WER_LIMIT),
+    Figure("short_clips_edits", "wrong words in all clips", "words", EDITS_MARGIN, "short_clips_bare_edits"),
+    Figure("short_clips_bare_edits", "wrong words in all clips, faster-whisper", "words"),
+    Figure("throughput_vs_servers_c8", "throughput for 8 clients, against the best other program", "x", floor=3.5),
+    Figure("throughput_vs_faster_whisper_server_c8", "throughput for 8 clients, against faster-whisper-server", "x"),
+    Figure("throughput_vs_whisper_ctranslate2_c8", "throughput for 8 clients, against whisper-ctranslate2", "x"),
+    Figure(
+        "throughput_vs_bare_2x1_c8", "throughput for 8 clients, against faster-whisper, a worker per core", "x",
+        floor=2.0,
+    ),
+    Figure("long_file_vs_bare_speedup", "a file of 10 minutes, against faster-whisper", "x", floor=1.3),
+    Figure("long_file_vs_bare_batched_speedup", "a file of 10 minutes, against faster-whisper's batched pipeline", "x"),
+    Figure(
+        "long_file_wer_delta_points", "word error rate of that file, above faster-whisper's", "points", LONG_WER_LIMIT
+    ),
+    Figure("mixed_short_p95_vs_alone", "95th percentile of 2 s clips beside a long file, against alone", "x", 2.5),
+    Figure("rss_over_idle_mb_60min", "all processes during a 60-minute file, above idle", "MB", 150.0),
+    Figure("livez_p99_ms", "/livez with 16 clients, 99th percentile", "ms", 50.0),
+    Figure("load_seconds", "the model's first load", "s"),
+    Figure("reload_seconds", "its load after it was unloaded for idleness", "s"),
+    Figure("rss_unloaded_mb", "all processes while it is unloaded", "MB"),
+)  # fmt: skip
+TTS = (
+    Figure("kokoro_first_byte_vs_fastkokoro", "Kokoro's first byte / fastkokoro's, 110 characters", limit=0.4),
+    Figure("piper_first_byte_ms_over_bare", "Piper's first byte, above the bare library's", "ms", limit=20.0),
+    Figure("underruns", "times a player would have run dry", "times", limit=0.0),
+)
+FIGURES: Mapping[str, tuple[Figure, ...]] = {"overhead": OVERHEAD, "memory": MEMORY, "asr": ASR, "tts": TTS, "gpu": ()}
+"""By the name of the benchmark's file, in the order of the page."""
+
+Row = Mapping[str, str | int | float | None]
+"""One row of a table by column; None where a cell has no such figure."""
 
 
 class Result(BaseModel):
     """What one benchmark found, in its file: the figures stand beside these fields at the top level.
 
-    `settings` held for every side, `details` are what else was seen, `samples` the raw measurements in `unit`;
-    `notes` say what makes the figures worth less.
+    `settings` held for every side, `details` are what else was seen, `samples` the raw measurements in `unit`, `tables`
+    the cells by part, `peers` the versions and options of other programs. `notes` say what makes the figures worth
+    less, `failures` what makes them worth nothing.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -83,7 +137,13 @@ class Result(BaseModel):
     details: Mapping[str, float] = {}
     samples: Mapping[str, tuple[float, ...]]
     unit: str
+    tables: Mapping[str, tuple[Row, ...]] = {}
+    peers: Mapping[str, Mapping[str, str]] = {}
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)  # spelled out for the type checker: figures are given like fields
 
     @property
     def figures(self) -> dict[str, float]:
@@ -123,10 +183,9 @@ def table(name: str, figures: Mapping[str, float]) -> Table:
     for figure in FIGURES[name]:
         if figure.key not in figures:
             continue
-        value, limit = figures[figure.key], figure.limit_in(figures)
-        verdict = "" if limit is None else "[green]ok[/]" if value <= limit else "[red]missed[/]"
-        wanted = "" if limit is None else f"≤ {figure.show(limit)}"
-        shown.add_row(figure.label, figure.show(value), wanted, verdict)
+        value, target = figures[figure.key], figure.target_in(figures)
+        verdict = "" if target is None else "[green]ok[/]" if target.is_met(value) else "[red]missed[/]"
+        shown.add_row(figure.label, figure.show(value), "" if target is None else target.shown, verdict)
     return shown
 
 
@@ -135,4 +194,6 @@ def publish(name: str, result: Result, console: Console) -> None:
     console.print(table(name, result.figures))
     for note in result.notes:
         console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"[red]failed:[/] {failure}", soft_wrap=True)
     console.print(f"wrote {write(name, result)}", soft_wrap=True)

@@ -58,6 +58,32 @@ def test_the_first_byte_is_held_to_the_bare_first_piece() -> None:
     assert row(page, "first byte (pcm)")[1:] == ["521.0 ms", "≤ 520.0 ms", "**missed**"]
 
 
+@pytest.mark.parametrize(("measured", "verdict"), [(2.5, "met"), (2.49, "**missed**")])
+def test_a_speedup_must_reach_its_target(measured: float, verdict: str) -> None:
+    page = render({"asr": made("asr", short_clips_vs_bare_speedup=measured)})
+    assert row(page, "clips of 2-12 s one by one")[1:] == [f"{measured:.2f} x", "≥ 2.50 x", verdict]
+
+
+def test_wrong_words_are_held_to_those_of_the_library() -> None:
+    page = render({"asr": made("asr", short_clips_edits=55.0, short_clips_bare_edits=50.0)})
+    assert row(page, "wrong words in all clips |")[1:] == ["55 words", "≤ 54 words", "**missed**"]
+
+
+def test_figures_that_were_not_measured_are_not_shown() -> None:
+    given = made("asr").model_dump()
+    del given["throughput_vs_servers_c8"]
+    assert "the best other program" not in render({"asr": results.Result(**given)})
+
+
+def test_cells_are_shown_by_part_without_empty_columns() -> None:
+    cells = ({"side": "ours", "p50 s": 0.5, "WER %": None}, {"side": "other", "p50 s": None, "WER %": None})
+    result = made("asr").model_copy(update={"tables": {"short": cells}, "peers": {"other": {"version": "1.0"}}})
+    page = render({"asr": result})
+    assert "### One client" in page
+    assert "| side | p50 s |\n| --- | --- |\n| ours | 0.5 |\n| other |  |" in page
+    assert "* other: version 1.0" in page
+
+
 def test_the_machine_and_the_spread_are_shown() -> None:
     page = render({"overhead": made("overhead")})
     assert describe().cpu in page
@@ -76,6 +102,23 @@ def test_whole_results_become_reference_ones(tmp_path: Path) -> None:
     latest = saved(tmp_path / "latest", overhead=made("overhead"), memory=made("memory"))
     adopt(latest, tmp_path / "reference")
     assert {path.name for path in (tmp_path / "reference").iterdir()} == {"overhead.json", "memory.json"}
+
+
+def test_a_benchmark_is_published_without_the_others(tmp_path: Path) -> None:
+    latest = saved(tmp_path / "latest", asr=made("asr"))
+    adopt(latest, tmp_path / "reference")
+    assert [path.name for path in (tmp_path / "reference").iterdir()] == ["asr.json"]
+
+
+def test_nothing_is_published_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no results"):
+        adopt(tmp_path, tmp_path / "reference")
+
+
+def test_failed_results_are_not_published(tmp_path: Path) -> None:
+    failed = made("asr").model_copy(update={"failures": ("short: no text",)})
+    with pytest.raises(ValueError, match="no text"):
+        adopt(saved(tmp_path / "latest", asr=failed), tmp_path / "reference")
 
 
 def test_quick_results_do_not(tmp_path: Path) -> None:
