@@ -16,6 +16,9 @@ from voice_stack.__about__ import __version__
 
 if TYPE_CHECKING:
     from asr.engine import AsrEngine as AsrEngine
+    from asr.engine import WindowEngine as WindowEngine
+    from asr.engine import WindowText as WindowText
+    from asr.engine import WindowWork as WindowWork
     from asr.transcript import LanguageGuess as LanguageGuess
     from asr.transcript import Segment as Segment
     from asr.transcript import TokenLogprob as TokenLogprob
@@ -61,6 +64,9 @@ _EXPORTS = {
     "UnsupportedParameter": "core.errors",
     "Voice": "tts.voice",
     "VoiceStackError": "core.errors",
+    "WindowEngine": "asr.engine",
+    "WindowText": "asr.engine",
+    "WindowWork": "asr.engine",
     "Word": "asr.transcript",
 }
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604 - the table is the list

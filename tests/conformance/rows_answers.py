@@ -304,7 +304,7 @@ def error_frame(target: Target) -> None:
 @row("A2.5", "deltas leave while the rest is decoded", TRANSCRIPTIONS)
 def early_deltas(target: Target) -> None:
     slow = target.special("asr-slow")
-    files = {"file": ("a.wav", media.tone(12, 802))}
+    files = {"file": ("a.wav", media.tone(60, 802))}
     with slow.stream("POST", TRANSCRIBE, files=files, data={"stream": "true"}) as found:
         lines = (line for line in found.iter_lines() if line.startswith("data: "))
         first = json.loads(next(lines).removeprefix("data: "))

@@ -13,6 +13,7 @@ from tests.conformance.checks import ok, plain_error, read_srt, read_vtt
 from tests.conformance.rows import Table
 from tests.conformance.services import KEY
 from tests.conformance.target import Target
+from tests.full_service import calls, filled, until
 
 table = Table()
 row = table.row
@@ -183,11 +184,12 @@ def windows(target: Target) -> None:
 
 @row("A6", "a language is detected while a long job runs", DETECT)
 def beside_long_jobs(target: Target) -> None:
-    busy = target.special("asr-busy")
+    slow = target.special("asr-slow")
     with ThreadPoolExecutor(1) as threads:
-        job = threads.submit(busy.post, "/asr", files={"audio_file": media.tone(7, 907)})
-        found = busy.post("/detect-language", files={"audio_file": media.tone(7, 908)}, timeout=30)
-        assert not job.done(), "the job takes 3.5 s"
+        job = threads.submit(slow.post, "/asr", files={"audio_file": media.tone(300, 907)})
+        until(lambda: calls(str(slow.base_url))[0] == 1)
+        found = slow.post("/detect-language", files={"audio_file": media.tone(7, 908)}, timeout=30)
+        assert not job.done(), "the job takes 15 s"
         assert ok(found).json()["language_code"] == "en"
 
 
@@ -207,11 +209,13 @@ def listings(target: Target) -> None:
 
 @row("A6", "never 429: five at once while one may wait", ASR)
 def never_refused(target: Target) -> None:
-    busy = target.special("asr-busy")
+    full = target.special("asr-full")
+    url = str(full.base_url)
     with ThreadPoolExecutor(5) as threads:
-        found = list(
-            threads.map(
-                lambda each: busy.post("/asr?output=srt", files={"audio_file": media.tone(1, 950 + each)}), range(5)
-            )
-        )
-    assert [answer.status_code for answer in found] == [200] * 5
+        with filled(url):
+            sent = [
+                threads.submit(full.post, "/asr?output=srt", files={"audio_file": media.tone(0.1, 950 + each)})
+                for each in range(5)
+            ]
+            until(lambda: calls(url)[1] == 6)
+        assert [each.result().status_code for each in sent] == [200] * 5

@@ -96,7 +96,7 @@ def unknown(target: Target) -> None:
 @row("A4", "DELETE cancels", SUBMIT, f"DELETE {JOBS}/{{id}}")
 def cancel(target: Target) -> None:
     busy = target.special("asr-slow")
-    job = submit(busy, media.tone(100, 1001))
+    job = submit(busy, media.tone(300, 1001))
     ok(busy.delete(f"{JOBS}/{job['id']}"))
     answer = busy.get(f"{JOBS}/{job['id']}")
     assert answer.status_code == 404 or finished(busy, job)["status"] == "cancelled"
@@ -106,7 +106,7 @@ def cancel(target: Target) -> None:
 @row("A4", "a job that waits tells its place", SUBMIT, LOOK)
 def places(target: Target) -> None:
     busy = target.special("asr-slow")
-    jobs = [submit(busy, media.tone(30, 1010 + each)) for each in range(3)]
+    jobs = [submit(busy, media.tone(100, 1010 + each)) for each in range(3)]
     waiting = ok(busy.get(f"{JOBS}/{jobs[2]['id']}")).json()
     try:
         assert waiting["status"] == "queued"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -20,6 +19,7 @@ from tests.conformance.checks import envelope, events, frames, may_pass_later, o
 from tests.conformance.rows import MODELS, SPEECH, TRANSCRIPTIONS, VOICES, Table
 from tests.conformance.services import KEY
 from tests.conformance.target import Target
+from tests.full_service import calls, filled, recording, until
 
 table = Table()
 row = table.row
@@ -191,27 +191,29 @@ def huge_prompt(target: Target) -> None:
 
 @row("A0", "the work of a client that left ends, and the next request is served", TRANSCRIPTIONS)
 def leaving(target: Target) -> None:
-    busy = target.special("asr-busy")
+    slow = target.special("asr-slow")
     with contextlib.suppress(httpx.ReadTimeout):
-        busy.post(TRANSCRIBE, files={"file": ("a", media.tone(7, 311))}, timeout=0.7)
-    started = time.monotonic()
-    ok(transcribe(busy, audio=media.tone(0.5)))
-    assert time.monotonic() - started < 3, "the tone of 7 s takes 3.5 s, of which 3 are left"
+        slow.post(TRANSCRIBE, files={"file": ("a", media.tone(300, 311))}, timeout=0.7)
+    until(lambda: calls(str(slow.base_url)) == (0, 0), seconds=10)  # all of it takes 15 s
+    ok(transcribe(slow, audio=media.tone(0.5)))
 
 
 @row("A0", "identical requests in flight share one run", TRANSCRIPTIONS)
 def shared_work(target: Target) -> None:
-    busy = target.special("asr-busy")
-    audio = media.tone(3, 333)
-    with ThreadPoolExecutor(5) as threads:
-        answers = list(threads.map(lambda _: transcribe(busy, audio=audio), range(5)))
-    assert {ok(answer).text for answer in answers} == {answers[0].text}, "the queue has two places for five requests"
+    full = target.special("asr-full")
+    with filled(str(full.base_url)):
+        for number in range(5):
+            with full.stream("POST", TRANSCRIBE, files=recording(number), data={"stream": "true"}) as shared:
+                assert shared.status_code == HTTP_OK, "a request of its own would be refused"
+                first = next(line for line in shared.iter_lines() if line.startswith("data: "))
+                assert json.loads(first.removeprefix("data: "))["type"] == "transcript.text.delta"
+        refused(transcribe(full, audio=media.tone(3, 333)), 429, "queue_full")
 
 
 @row("A0", "HEARTBEAT_SECONDS keeps a waiting client, {}", TRANSCRIPTIONS, each=["json", "srt", "vtt", "text"])
 def heartbeat(target: Target, wanted: str) -> None:
     slow = target.special("asr-slow")
-    audio = media.tone(10, 300 + len(wanted))
+    audio = media.tone(50, 300 + len(wanted))
     answer = ok(slow.post(TRANSCRIBE, files={"file": audio}, data={"response_format": wanted}, timeout=2.2))
     assert answer.content[:1].isspace()
     if wanted == "json":
@@ -220,12 +222,9 @@ def heartbeat(target: Target, wanted: str) -> None:
 
 @row("A0", "the body is read at once while the queue is full", "POST /asr")
 def reading_under_load(target: Target) -> None:
-    busy = target.special("asr-busy")
-    with ThreadPoolExecutor(2) as threads:
-        for frequency in (411, 412):
-            threads.submit(transcribe, busy, audio=media.tone(6, frequency))
-        time.sleep(0.3)
-        host, port = busy.base_url.host, busy.base_url.port or 80
+    full = target.special("asr-full")
+    with filled(str(full.base_url)):
+        host, port = full.base_url.host, full.base_url.port or 80
         with socket.create_connection((host, port), timeout=5) as peer:
             body = bytes(20_000_000)
             head = f"POST {TRANSCRIBE} HTTP/1.1\r\nhost: {host}\r\ncontent-type: audio/wav\r\n"
@@ -487,15 +486,12 @@ def unsupported_media_type(target: Target, kind: str) -> None:
 
 @row("A0.1", "429 queue_full with Retry-After", TRANSCRIPTIONS)
 def queue_full(target: Target) -> None:
-    busy = target.special("asr-busy")
-    with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(lambda each: transcribe(busy, audio=media.tone(2.5, 500 + each)), range(6)))
-    full = [answer for answer in answers if answer.status_code == 429]
-    assert full, [answer.status_code for answer in answers]
-    assert {answer.status_code for answer in answers} == {HTTP_OK, 429}
-    for answer in full:
+    full = target.special("asr-full")
+    with filled(str(full.base_url)):
+        answer = transcribe(full, audio=media.tone(0.1, 500))
         assert refused(answer, 429, "queue_full")["type"] == "rate_limit_error"
         may_pass_later(answer)
+    ok(transcribe(full, audio=media.tone(0.1, 500)))
 
 
 @row("A0.1", "500 internal_error tells nothing of the inside", TRANSCRIPTIONS)
@@ -615,11 +611,7 @@ def readable_errors(target: Target) -> None:
 
 @row("A0.1", "/livez answers while the engine is busy", "GET /livez")
 def alive(target: Target) -> None:
-    busy = target.special("asr-busy")
-    work = threading.Thread(target=transcribe, args=(busy,), kwargs={"audio": media.tone(4, 700)})
-    work.start()
-    try:
+    full = target.special("asr-full")
+    with filled(str(full.base_url)):
         for path in ("/livez", "/health", "/v1/models"):
-            assert busy.get(path, timeout=2).status_code == HTTP_OK
-    finally:
-        work.join()
+            assert full.get(path, timeout=2).status_code == HTTP_OK

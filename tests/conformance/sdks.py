@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.service import CALLS
 from tests.conformance import media
 from tests.conformance.rows import Client, Result
 from tests.conformance.services import KEY
@@ -99,6 +101,7 @@ def _task(target: Target, folder: Path) -> dict[str, Any]:
     files = {
         "speech.wav": target.speech,
         "short.wav": media.tone(1),
+        "busy.wav": media.tone(7, 611),
         "long.wav": media.tone(12, 612),
         "crash.wav": media.tone(1, 600 + time.time_ns() % 1000),
         "sample.wav": media.tone(4),
@@ -120,6 +123,7 @@ def _task(target: Target, folder: Path) -> dict[str, Any]:
         "key": target.api_key or "unused",
         "special_key": KEY,
         "fake": target.engine == "fake",
+        "too_many": CALLS + 8,
         "special": special,
         "files": {name: str(folder / name) for name in files},
     }

@@ -15,6 +15,10 @@ from typing import NamedTuple
 
 import httpx
 
+import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.service import CALLS
+from tests import full_service
+
 START_SECONDS = 60
 FAKE = {"asr": {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"}, "tts": {"TTS_MODEL": "fake", "TTS_ENGINE": "fake"}}
 KEY = "conformance-key"
@@ -43,11 +47,19 @@ SPECIAL = {
             "EMPTY_SUBTITLE": "blank",
         },
     ),
-    # One request at a time, one may wait, a second of audio takes half a second.
+    # All that it takes run at once, one may wait, a second of audio takes half a second.
     "asr-busy": Special(
-        "asr", {"ASR_WORKERS": "1", "ASR_MAX_WAITING": "1", "ASR_TIMEOUT": "4", "ASR_ENGINE_OPTIONS__DELAY": "0.5"}
+        "asr",
+        {
+            "ASR_WORKERS": str(CALLS),
+            "ASR_MAX_WAITING": "1",
+            "ASR_TIMEOUT": "4",
+            "ASR_ENGINE_OPTIONS__DELAY": "0.5",
+        },
     ),
-    "asr-slow": Special("asr", {"HEARTBEAT_SECONDS": "1", "ASR_ENGINE_OPTIONS__DELAY": "0.25"}),
+    "asr-full": Special("asr", full_service.SETTINGS),
+    # One piece of audio, of at most a minute, at a time; a minute takes three seconds.
+    "asr-slow": Special("asr", {"ASR_WORKERS": "1", "HEARTBEAT_SECONDS": "1", "ASR_ENGINE_OPTIONS__DELAY": "0.05"}),
     # Its engine is made to crash, and one that crashes too often is not started again for a while.
     "asr-fragile": Special("asr", {}),
     "asr-loading": Special("asr", {"ASR_ENGINE_OPTIONS__LOAD_DELAY": "300", "MODEL_LOAD_TIMEOUT": "1"}, is_ready=False),

@@ -40,13 +40,13 @@ def worker(xtts_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def call(worker: TtsWorker, text: str = TEXT, voice: dict[str, Any] = ADA, **params: Any) -> Iterator[Event]:
-    return iter(worker.call("synthesize", {"text": text, "voice": voice, **params}, b""))
+    return iter(worker.call("synthesize", {"text": text, "voice": voice, **params}))
 
 
 def test_every_chunk_is_an_event_and_is_sent_before_the_next_is_made(worker: TtsWorker, tokens: list[None]) -> None:
     events = call(worker)
     start = next(events)
-    assert (start.name, start.data["sample_rate"], start.data["pieces"]) == ("start", 24_000, 1)
+    assert (start.name, start.data["sample_rate"], start.data["short"]) == ("start", 24_000, True)
     assert tokens == []
     for number in (1, 2, 3):
         event = next(events)
@@ -67,7 +67,7 @@ def test_closing_the_call_stops_the_model(worker: TtsWorker, tokens: list[None])
 
 def test_every_piece_is_spoken(worker: TtsWorker, tokens: list[None]) -> None:
     events = list(call(worker, f"{TEXT} " * 12))
-    pieces = events[0].data["pieces"]
+    pieces = events[-1].data["piece"] + 1
     assert pieces > 1
     assert len(tokens) == pieces * TOKENS_PER_PIECE
 

@@ -54,6 +54,10 @@ TARGETS = [
     "conformance",
     "conformance-real",
     "clean",
+    "bench-env",
+    "bench-asr",
+    "bench-tts",
+    "bench-gpu",
 ]
 HATCH_SCRIPTS = [
     "run_asr",

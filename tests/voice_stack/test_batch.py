@@ -10,9 +10,12 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pysrt
 import pytest
+
+from asr.service import CALLS
 
 pytestmark = pytest.mark.e2e
 FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"}
@@ -92,10 +95,13 @@ def test_a_stopped_batch_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_service_whose_queue_is_full_is_waited_for(start_service: Any, tmp_path: Path) -> None:
     service = start_service("asr", {**FAKE, "ASR_MAX_WAITING": "1", "ASR_ENGINE_OPTIONS__DELAY": "0.2"})
-    for number in range(6):
-        record(tmp_path / f"{number}.wav")
-    status, told = run(".", "--url", service.url, "--at-once", "6", cwd=tmp_path)
-    assert (status, told.splitlines()[-1]) == (0, "6 written, 0 done before, 0 failed")
+    count = CALLS + 8
+    for number in range(count):
+        # Equal recordings would share one run.
+        record(tmp_path / f"{number}.wav", seconds=0.5 + number / 100)
+    status, told = run(".", "--url", service.url, "--at-once", str(count), cwd=tmp_path)
+    assert (status, told.splitlines()[-1]) == (0, f"{count} written, 0 done before, 0 failed")
+    assert 'voice_stack_errors_total{code="queue_full"}' in httpx.get(f"{service.url}/metrics").text
 
 
 def test_a_service_that_is_killed_and_started_again_is_waited_for(restarting: Any, tmp_path: Path) -> None:

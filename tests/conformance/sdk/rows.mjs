@@ -318,7 +318,7 @@ row("A0.1", "a model that loads: InternalServerError", [TRANSCRIPTIONS], async (
 row("A0.1", "a full queue: RateLimitError", [TRANSCRIPTIONS], async () => {
   const { client } = at("asr-busy", { maxRetries: 0 });
   // Equal requests would share one run; their prompts make them differ.
-  const asked = Array.from({ length: 6 }, (_, each) => transcribe(client, "short.wav", { prompt: `number ${each}` }));
+  const asked = Array.from({ length: task.too_many }, (_, each) => transcribe(client, "busy.wav", { prompt: `number ${each}` }));
   const found = await Promise.allSettled(asked);
   const full = found.filter((each) => each.status === "rejected").map((each) => each.reason);
   assert.ok(full.length);

@@ -533,7 +533,8 @@ def full_queue() -> None:
     async def ask(client: AsyncOpenAI) -> list[Any]:
         create = client.audio.transcriptions.create
         # Equal requests would share one run; their prompts make them differ.
-        asked = (create(file=FILES["short.wav"], model="whisper-1", prompt=f"number {each}") for each in range(6))
+        numbers = range(TASK["too_many"])
+        asked = (create(file=FILES["busy.wav"], model="whisper-1", prompt=f"number {each}") for each in numbers)
         return await asyncio.gather(*asked, return_exceptions=True)
 
     found = in_loop(sent, ask)
