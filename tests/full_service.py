@@ -13,14 +13,14 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
-from asr.service import CALLS
+from asr.service import SHORT_CALLS
 
 PATH = "/v1/audio/transcriptions"
 # All run at once and take a minute, unless their clients leave: that is seen within half a second.
 SETTINGS = {
     "ASR_MODEL": "fake",
     "ASR_ENGINE": "fake",
-    "ASR_WORKERS": str(CALLS),
+    "ASR_WORKERS": str(SHORT_CALLS),
     "ASR_MAX_WAITING": "1",
     "ASR_ENGINE_OPTIONS__DELAY": "10",
     "ASR_ENGINE_OPTIONS__SEGMENT_SECONDS": "0.05",
@@ -56,7 +56,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @contextmanager
 def filled(url: str) -> Iterator[Fillers]:
-    """Keep a service full that takes CALLS requests and lets one wait; in the end those that are not done leave."""
+    """Keep a service full that takes SHORT_CALLS requests and lets one wait; in the end those not done leave."""
     until(lambda: calls(url) == (0, 0))
     client = httpx.AsyncClient(base_url=url, timeout=120, limits=httpx.Limits(max_connections=None))
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
@@ -64,11 +64,11 @@ def filled(url: str) -> Iterator[Fillers]:
         async def send(number: int) -> httpx.Response:
             return await client.post(PATH, files=recording(number))
 
-        sent = [portal.start_task_soon(send, number) for number in range(CALLS)]
+        sent = [portal.start_task_soon(send, number) for number in range(SHORT_CALLS)]
         try:
-            until(lambda: calls(url) == (CALLS, 0))
-            sent.append(portal.start_task_soon(send, CALLS))
-            until(lambda: calls(url) == (CALLS, 1))
+            until(lambda: calls(url) == (SHORT_CALLS, 0))
+            sent.append(portal.start_task_soon(send, SHORT_CALLS))
+            until(lambda: calls(url) == (SHORT_CALLS, 1))
             yield Fillers(sent[:-1], sent[-1])
         finally:
             for each in sent:

@@ -63,9 +63,9 @@ class WindowText:
     """What a window says; times of segments and words are seconds from the beginning of the window.
 
     Segments have speech only, are in order, and have words and logprobs only where they were asked for. `language` and
-    its probability are those it was decoded in: detected on this window, or given (then with probability 1). `rest` is
-    the second from which on there is speech that is not written yet, None when all is done. `tokens` are what `prepare`
-    of the next window gets as `previous`.
+    its probability are those it was decoded in: detected on this window, or given (then with probability 1); what
+    is detected where there are no segments counts for nothing. `rest` is the second from which on there is speech that
+    is not written yet, None when all is done. `tokens` are what `prepare` of the next window gets as `previous`.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -99,6 +99,11 @@ class WindowEngine(AsrEngine):
         """Whether the language is detected on every window, and not only on the first one of a request."""
         return False
 
+    @property
+    def carries_prompt(self) -> bool:
+        """Whether every window sees the prompt of its request, and not only the first one."""
+        return False
+
     def check(self, options: TranscribeOptions) -> None:
         """Raise UnsupportedParameter or UnsupportedTask for what cannot be done; called before any audio is read."""
 
@@ -106,8 +111,9 @@ class WindowEngine(AsrEngine):
     def prepare(self, audio: Audio, options: TranscribeOptions, *, previous: tuple[int, ...] = ()) -> WindowWork:
         """Return the work that a window of joined speech is: all that needs no device, such as its spectrogram.
 
-        Runs in any thread, in several at once. `options.language` None: detect it on this window. `previous` are the
-        tokens of the window before, for a `serial` engine.
+        Runs in any thread, in several at once. `options.language` None: detect it on this window. `options.prompt` is
+        there for the first window only, unless the engine `carries_prompt`. `previous` are the tokens of the window
+        before, for a `serial` engine.
         """
 
     @abstractmethod

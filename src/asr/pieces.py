@@ -17,6 +17,8 @@ PIECE_SECONDS = 60.0
 much again after a crash."""
 SEARCH_SECONDS = 15.0
 """A piece is cut in this much audio at its end."""
+EXPRESS_SECONDS = 30.0
+"""Audio up to this long does not wait behind longer audio."""
 _BLOCK_SECONDS = 10.0
 
 
@@ -94,7 +96,10 @@ def read_blocks(pcm: PcmFile, sample_rate: int, *, start: int = 0, stop: int | N
         yield resampler.feed(pcm.read(at, min(at + step, stop)), last=at + step >= stop)
 
 
-def file_gain(pcm: PcmFile) -> float:
-    """Return the factor by which a whole recording is to be amplified (utils.audio.amplify)."""
+def file_gain(pcm: PcmFile, *, heard: Callable[[Iterator[Samples]], Iterator[Samples]] = iter) -> float:
+    """Return the factor by which a whole recording is to be amplified (utils.audio.amplify).
+
+    Its blocks go through `heard`, which may raise where nobody waits any more.
+    """
     step = max(round(LEVEL_SECONDS * pcm.sample_rate), 1) * round(_BLOCK_SECONDS / LEVEL_SECONDS)
-    return gain((pcm.read(at, at + step) for at in range(0, pcm.frames, step)), pcm.sample_rate)
+    return gain(heard(pcm.read(at, at + step) for at in range(0, pcm.frames, step)), pcm.sample_rate)

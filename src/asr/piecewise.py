@@ -9,7 +9,7 @@ from dataclasses import replace
 from asr.engine import AsrEngine
 from asr.pieces import Piece
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions, shifted
-from asr.windowed import Part, begun
+from asr.windowed import Part, Parts, begun
 
 
 def decode(
@@ -18,7 +18,7 @@ def decode(
     options: TranscribeOptions,
     *,
     turn: Callable[[], AbstractContextManager[None]],
-) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+) -> tuple[LanguageGuess, Parts]:
     """Return the language of the first piece that has one, and what the pieces say, segment by segment.
 
     `turn` waits for the device and holds it. Raises what the engine and `turn` raise.
@@ -33,17 +33,20 @@ def _decoded(
     turn: Callable[[], AbstractContextManager[None]],
 ) -> Generator[tuple[LanguageGuess, Part], None, None]:
     for piece in pieces:
-        done = piece.offset
+        spoken = False
         with turn():
             found = engine.transcribe(piece.audio, options)
             guess = LanguageGuess(found.language, found.language_probability)
             with _closing(found.segments) as segments:
-                yield guess, Part((), done)
                 for segment in segments:
-                    yield guess, Part((shifted(segment, segment.id, piece.offset),), done)
+                    spoken = True
+                    yield guess, Part((shifted(segment, segment.id, piece.offset),), piece.offset)
+        if not spoken and options.language is None:
+            guess = LanguageGuess(None)
         yield guess, Part((), piece.offset + piece.audio.duration)
-        if found.language is not None:
-            options = replace(options, language=found.language, early=False)
+        options = replace(options, prompt=None)
+        if guess.language is not None:
+            options = replace(options, language=guess.language, early=False)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from asr import engine_factory
 from asr.capabilities import capabilities
+from asr.pieces import EXPRESS_SECONDS
 from asr.poison import Poison
 from asr.result import TranscriptResult
 from asr.settings import AsrSettings
@@ -35,10 +36,10 @@ from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
 TASK: Final = "automatic-speech-recognition"
-CALLS = 32
-"""Transcriptions a process takes at once, and as many detections: enough to fill a GPU's batch from short ones twice.
+CALLS, SHORT_CALLS = 8, 32
+"""Transcriptions a process takes at once, and beside them those of short audio: enough of these to fill a GPU's batch.
 
-Each has a thread and a window of audio ready; whose window is next on the device is decided in the process.
+Each has a thread and windows of audio ready; whose window is next on the device is decided in the process.
 """
 PARSERS = 2
 _SEGMENT = TypeAdapter(Segment)
@@ -172,8 +173,8 @@ class AsrService(Service):
     ) -> AsyncIterator[AsyncIterable[Event]]:
         async with self._held(audio) as held:
             params = {"pcm": _pcm_params(held), "options": asdict(options)}
-            timeout = self.settings.timeout
-            async with self.host.call(model, "transcribe", params, timeout=timeout, wait=wait) as call:
+            timeout, short = self.settings.timeout, audio.duration <= EXPRESS_SECONDS
+            async with self.host.call(model, "transcribe", params, timeout=timeout, short=short, wait=wait) as call:
                 started = time.monotonic()
                 with self._poison.watch(sha256):
                     yield call
@@ -196,7 +197,7 @@ class AsrService(Service):
     async def detect_language(
         self, audio: PcmFile, where: WindowOptions, *, model: ModelRef, sha256: str = ""
     ) -> LanguageGuess:
-        """Tell the language by a few windows of speech, without waiting for transcriptions that run or queue.
+        """Tell the language by a few windows of speech, without waiting for long transcriptions that run or queue.
 
         Raises NotSupported for a model that cannot, UnprocessableAudio, and what ModelHost.call raises but QueueFull.
         """
@@ -242,19 +243,22 @@ class AsrService(Service):
                 "model_id": model.id,
                 "device": settings.device,
                 "compute_type": settings.compute_type,
+                "workers": settings.workers,
+                "threads": settings.threads,
                 "cache": str(settings.places.cache / "engines" / "asr"),
                 "engine_options": settings.engine_options,
             },
             devices=self.devices,
             slots=CALLS,
-            short_slots=CALLS,
+            short_slots=SHORT_CALLS,
             max_waiting=settings.max_waiting,
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.idle_unload,
             log_level=settings.log_level,
             tmp=self.spool.path,
         )
-        return configured(spec, self._tuned.setup(model, self.host.engine(model)))
+        setup = self._tuned.setup(model, self.host.engine(model))
+        return configured(spec, setup) if setup else spec
 
 
 def _pcm_params(audio: PcmFile) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class AsrSettings(ServiceSettings):
         ge=0,
         validation_alias="ASR_WORKERS",
         description="Decoders that compute at once, sharing one copy of the weights; 0 means as many as "
-        "`voice-stack tune` found best, else one per core, or one on a GPU.",
+        "`voice-stack tune` found best, else as many as the cores allow, up to 16, or one on a GPU.",
     )
     threads: int = Field(
         default=0,

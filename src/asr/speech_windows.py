@@ -17,6 +17,8 @@ EARLY_SECONDS = (6.0, 12.0)
 """A first window that shall be ready early ends in between."""
 EARLY_FROM_SECONDS = 20.0
 """Less speech is decoded as soon in one window."""
+PATIENCE_SECONDS = 30.0
+"""Speech before so much silence is not kept waiting for more."""
 _RATE = vad.SAMPLE_RATE
 
 
@@ -44,15 +46,32 @@ def windows(
     """Yield windows of at most `seconds` of speech, in order; every sample of speech is in exactly one.
 
     The samples are finite and at 16 kHz. Without `options` all is speech. A full window ends where the last span in its
-    second half ends, else at the best pause in its last third; with `early` the first one ends in EARLY_SECONDS.
+    second half ends, else at the best pause in its last third; with `early` the first one ends in EARLY_SECONDS. Every
+    window ends before silence of PATIENCE_SECONDS.
+    """
+    heard = listen(blocks, options, seconds=seconds, early=early)
+    return (window for window in heard if not isinstance(window, float))
+
+
+def listen(
+    blocks: Iterable[Samples], options: VadOptions | None, *, seconds: float = WINDOW_SECONDS, early: bool = False
+) -> Iterator[Window | float]:
+    """Yield what `windows` does, and after each block the second before which there is no speech that is still to come.
+
+    So whoever listens can do something else between two blocks of silence.
     """
     joined = _Joined()
     full, least = (EARLY_FROM_SECONDS, EARLY_SECONDS) if early else (seconds, (seconds * 2 / 3, seconds))
     for start, samples, ends in _speech(blocks, options):
+        if joined.length and start - joined.stop >= PATIENCE_SECONDS * _RATE:
+            yield joined.cut(joined.length)
+            full, least = seconds, (seconds * 2 / 3, seconds)
         joined.add(start, samples, ends=ends)
         while joined.length > full * _RATE:
             yield joined.cut(joined.pause(*least))
             full, least = seconds, (seconds * 2 / 3, seconds)
+        if not len(samples):
+            yield (joined.start if joined.length else start) / _RATE
     if joined.length:
         yield joined.cut(joined.length)
 
@@ -69,6 +88,16 @@ class _Joined:
     def length(self) -> int:
         """Samples."""
         return len(self._samples)
+
+    @property
+    def start(self) -> int:
+        """The sample of the original at which it begins; there must be some."""
+        return self._spans[0][0]
+
+    @property
+    def stop(self) -> int:
+        """The sample of the original at which it ends; there must be some."""
+        return self._spans[-1][1]
 
     def add(self, start: int, samples: Samples, *, ends: bool) -> None:
         """Take the speech that begins at sample `start` of the original, and whether its span ends with it."""
@@ -107,12 +136,16 @@ class _Joined:
 
 
 def _speech(blocks: Iterable[Samples], options: VadOptions | None) -> Iterator[tuple[int, Samples, bool]]:
-    """Yield speech as it is found: its first sample in the original, its samples, and whether the span ends there."""
+    """Yield speech as it is found: its first sample in the original, its samples, and whether the span ends there.
+
+    After each block comes speech without samples: no more of it begins before the sample where that does.
+    """
     if options is None:
         at = 0
         for block in blocks:
             yield at, block, False
             at += len(block)
+            yield at, block[:0], False
         return
     finder = vad.SpeechFinder(
         threshold=options.threshold,
@@ -126,5 +159,6 @@ def _speech(blocks: Iterable[Samples], options: VadOptions | None) -> Iterator[t
         for start, stop, ends in finder.feed(block):
             yield start, held[start - first : stop - first], ends
         held, first = held[finder.settled - first :], finder.settled
+        yield first, held[:0], False
     for start, stop, ends in finder.feed(held[:0], last=True):
         yield start, held[start - first : stop - first], ends

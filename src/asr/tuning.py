@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from asr.settings import AsrSettings
@@ -47,21 +47,21 @@ class Measured:
 
 
 class Tuned:
-    """The setups of a service's models: the settings', else what was found best, else the engines' own."""
+    """The setups that were found best for a service's models, where its settings leave that open."""
 
     def __init__(self, settings: AsrSettings) -> None:
         self._settings = settings
         self._tuning = Tuning(settings.places.state)
-        self._found: dict[str, Setup] = {}
+        self._found: dict[str, Setup | None] = {}
 
-    def setup(self, model: ModelRef, engine: type[Engine]) -> Setup:
-        """Return the setup of a model; it stays the same as long as the service runs."""
+    def setup(self, model: ModelRef, engine: type[Engine]) -> Setup | None:
+        """Return what was found best for a model; it stays the same as long as the service runs."""
         if self._settings.workers or self._settings.threads:
-            return Setup(workers=self._settings.workers, threads=self._settings.threads)
+            return None
         if model.id not in self._found:
             known = self._tuning.knows(model.id)
             found = self._tuning.find(conditions(self._settings, model, engine)) if known else None
-            self._found[model.id] = found or Setup()
+            self._found[model.id] = found
         return self._found[model.id]
 
 
@@ -82,20 +82,20 @@ def candidates(device: str, cores: int, *, batches: bool) -> list[Setup]:
     """Return the setups to try; `batches`: the engine can be told how many windows a call takes."""
     if device != "cpu":
         sizes = GPU_BATCHES if batches else (0,)
-        return [Setup(workers=workers, batch_size=size) for workers in GPU_DECODERS for size in sizes]
+        return [Setup(device=device, workers=workers, batch_size=size) for workers in GPU_DECODERS for size in sizes]
     powers = [2**power for power in range(cores.bit_length()) if 2**power < cores]
     found = [*((workers, 1) for workers in [*powers, cores]), (max(cores // 2, 1), min(2, cores)), (1, cores)]
-    return [Setup(workers=workers, threads=threads) for workers, threads in dict.fromkeys(found)]
+    return [Setup(device=device, workers=workers, threads=threads) for workers, threads in dict.fromkeys(found)]
 
 
 def configured(spec: WorkerSpec, setup: Setup) -> WorkerSpec:
     """Return the spec of a worker with this setup."""
-    options = dict(spec.config.get("engine_options", {}))
-    if setup.batch_size:
-        # What the operator says goes first.
-        options = {"batch_size": setup.batch_size, **options}
-    config = {"workers": setup.workers, "threads": setup.threads, "engine_options": options}
-    return replace(spec, config={**spec.config, **config})
+    return replace(spec, config={**spec.config, "tuned": asdict(setup)})
+
+
+def trial(spec: WorkerSpec) -> WorkerSpec:
+    """Return the spec of a worker that is measured: on one device, and never unloaded between two measurements."""
+    return replace(spec, devices=spec.devices[:1], idle_unload=-1.0)
 
 
 async def device_of(spec: WorkerSpec) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -16,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from asr import piecewise, windowed
 from asr.engine import AsrEngine, WindowEngine, WindowText, WindowWork
 from asr.engine_factory import registry
-from asr.pieces import Piece, end_of_piece, file_gain, pieces, read_blocks
-from asr.speech_windows import windows
+from asr.pieces import EXPRESS_SECONDS, Piece, end_of_piece, file_gain, pieces, read_blocks
+from asr.speech_windows import listen, windows
 from asr.transcript import LanguageGuess, TranscribeOptions, VadOptions
-from asr.windowed import Part
+from asr.windowed import Parts
 from asr.windows import WindowOptions, vote
 from asr.windows import windows as places
 from core.engine_loading import EngineConfig, load_engine
@@ -29,14 +30,13 @@ from core.worker import CallContext, Event, WorkerHandler
 from utils.audio import vad
 from utils.audio.pcm import Audio, PcmFile, Samples
 
-EXPRESS_SECONDS = 30.0
-"""Audio up to this long does not wait behind longer audio."""
 _MIN_AHEAD = 2
 """While one window of a transcription is decoded the next one is made ready, however many transcriptions there are."""
 _MEASURED_SECONDS = 8.0
 
 _Result: TypeAlias = WindowText | WindowWork
 _Request: TypeAlias = Request[WindowWork, _Result]
+_T = TypeVar("_T")
 
 
 class _Params(BaseModel):
@@ -96,20 +96,27 @@ class AsrWorker(WorkerHandler):
                 yield _measure(engine, request, measurement.windows)
             return
         given = _Params.model_validate_json(orjson.dumps(params), strict=True)
-        if method == "cut":
-            end = end_of_piece(given.pcm, 0, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
-            yield Event("cut", {"seconds": end / given.pcm.sample_rate})
-            return
-        short = method == "detect_language" or given.pcm.duration <= EXPRESS_SECONDS
-        with scheduler.request(express=short, context=context) as request:
-            if method == "detect_language":
-                yield _detect_language(engine, request, given)
-            else:
+        try:
+            if method == "cut":
+                yield _cut(engine, given, context)
+                return
+            short = method == "detect_language" or given.pcm.duration <= EXPRESS_SECONDS
+            with scheduler.request(express=short, context=context) as request:
+                if method == "detect_language":
+                    yield _detect_language(engine, request, given, context)
+                    return
                 self._transcribing.add(request)
                 try:
                     yield from _transcribe(engine, request, given, context, self._ahead)
                 finally:
                     self._transcribing.discard(request)
+        except FileNotFoundError as error:
+            # Whoever cancels a call takes its audio away at once, perhaps before this process has read of it.
+            if context.cancelled:
+                raise Cancelled("the call was cancelled") from error
+            if given.pcm.path.exists():
+                raise
+            raise InternalError("the audio was taken away while it was read") from error
 
     def _ahead(self) -> int:
         """Return how many windows of one transcription are ready or being made: all together fill the device twice."""
@@ -149,10 +156,10 @@ def _transcribe(
     if isinstance(engine, WindowEngine):
         guess, parts = _by_windows(engine, request, params, context, ahead)
     else:
-        guess, parts = _by_pieces(engine, request, params)
-    yield _info(guess, pcm)
+        guess, parts = _by_pieces(engine, request, params, context)
     count, done = 0, 0.0
     with closing(parts):
+        yield _info(guess, pcm)
         for part in parts:
             for segment in part.segments:
                 yield Event("segment", replace(segment, id=count))
@@ -166,33 +173,49 @@ def _transcribe(
 
 def _by_windows(
     engine: WindowEngine, request: _Request, params: _Params, context: CallContext, ahead: Callable[[], int]
-) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+) -> tuple[LanguageGuess, Parts]:
     pcm, options = params.pcm, params.options
     engine.check(options)
 
     def submit(work: WindowWork, *, first: bool = False) -> Future[_Result]:
         return request.submit(work, key=work.key, first=first)
 
-    blocks = _heard(read_blocks(pcm, engine.sample_rate), context)
+    blocks = _heard(context, read_blocks(pcm, engine.sample_rate))
     if options.amplify:
-        factor = np.float32(file_gain(pcm))
+        factor = _gain(pcm, context)
         blocks = (block * factor for block in blocks)
-    speech = windows(blocks, options.vad, seconds=engine.window_seconds, early=options.early)
-    return windowed.decode(engine, speech, options, submit=submit, ahead=ahead)
+    speech = listen(blocks, options.vad, seconds=engine.window_seconds, early=options.early)
+    return windowed.decode(engine, speech, options, submit=submit, ahead=ahead, working=context.working)
 
 
 def _by_pieces(
-    engine: AsrEngine, request: _Request, params: _Params
-) -> tuple[LanguageGuess, Generator[Part, None, None]]:
+    engine: AsrEngine, request: _Request, params: _Params, context: CallContext
+) -> tuple[LanguageGuess, Parts]:
     pcm, options = params.pcm, params.options
-    found = pieces(pcm, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+    found = _working(context, pieces(pcm, sample_rate=engine.sample_rate, find_silence=vad.find_silence))
     if options.amplify:
-        factor = np.float32(file_gain(pcm))
+        factor = _gain(pcm, context)
         found = (Piece(each.offset, Audio(each.audio.samples * factor, engine.sample_rate)) for each in found)
     return piecewise.decode(engine, found, options, turn=request.turn)
 
 
-def _heard(blocks: Iterator[Samples], context: CallContext) -> Iterator[Samples]:
+def _gain(pcm: PcmFile, context: CallContext) -> np.float32:
+    with context.working():
+        return np.float32(file_gain(pcm, heard=partial(_heard, context)))
+
+
+def _working(context: CallContext, items: Iterator[_T]) -> Iterator[_T]:
+    """Yield the items; while one is made the call is known to be at work, so that a crash is not another's."""
+    while True:
+        with context.working():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def _heard(context: CallContext, blocks: Iterator[Samples]) -> Iterator[Samples]:
     """Yield the blocks while somebody waits for the text: hours of silence are read without asking the device."""
     for block in blocks:
         if context.cancelled:
@@ -200,18 +223,25 @@ def _heard(blocks: Iterator[Samples], context: CallContext) -> Iterator[Samples]
         yield block
 
 
-def _detect_language(engine: AsrEngine, request: _Request, params: _Params) -> Event:
-    def listen(audio: Audio) -> LanguageGuess:
+def _cut(engine: AsrEngine, params: _Params, context: CallContext) -> Event:
+    with context.working():
+        end = end_of_piece(params.pcm, 0, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
+    return Event("cut", {"seconds": end / params.pcm.sample_rate})
+
+
+def _detect_language(engine: AsrEngine, request: _Request, params: _Params, context: CallContext) -> Event:
+    def guess(audio: Audio) -> LanguageGuess:
         if isinstance(engine, WindowEngine):
-            window = next(windows([audio.samples], VadOptions()), None)
+            with context.working():
+                window = next(windows([audio.samples], VadOptions()), None)
             if window is None:
                 return LanguageGuess(None)
             audio = window.audio
         with request.turn():
             return engine.detect_language(audio)
 
-    heard = places(params.pcm, params.windows, sample_rate=engine.sample_rate)
-    return Event("language", vote(map(listen, heard), params.windows.count))
+    heard = _working(context, places(params.pcm, params.windows, sample_rate=engine.sample_rate))
+    return Event("language", vote(map(guess, heard), params.windows.count))
 
 
 def _measure(engine: AsrEngine, request: _Request, count: int) -> Event:

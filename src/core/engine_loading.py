@@ -12,6 +12,7 @@ from core import devices
 from core.engines import Engine, EngineContext
 from core.errors import ConfigurationError
 from core.registry import EngineRegistry
+from core.tuning import Setup
 
 log = logging.getLogger(__name__)
 E = TypeVar("E", bound=Engine)
@@ -20,7 +21,8 @@ E = TypeVar("E", bound=Engine)
 class EngineConfig(BaseModel):
     """What the API process tells a worker about its engine; the fields are those of EngineContext, before choices.
 
-    `device` may still be "auto"; `engine_options` are raw settings.
+    `device` may still be "auto"; `engine_options` are raw settings. `tuned` goes before `workers` and `threads`, and
+    behind the options, where the device turns out to be the one it was found best for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -35,6 +37,7 @@ class EngineConfig(BaseModel):
     workers: int = 1
     cache: Path | None = None
     engine_options: dict[str, Any] = {}
+    tuned: Setup | None = None
 
 
 def load_engine(registry: EngineRegistry[E], config: EngineConfig) -> E:
@@ -47,6 +50,8 @@ def load_engine(registry: EngineRegistry[E], config: EngineConfig) -> E:
     found.check_requirements()
     choice = devices.choose(config.device, devices.usable(found.runtime), index=config.device_index)
     log.info("%s runs on %s (%s)", config.model_id or config.engine, choice.device, choice.reason)
+    if config.tuned is not None:
+        config = _tuned(config, config.tuned, choice.device)
     context = EngineContext(
         model=config.model,
         model_id=config.model_id,
@@ -66,3 +71,13 @@ def load_engine(registry: EngineRegistry[E], config: EngineConfig) -> E:
         raise ConfigurationError(f"option {name!r} of engine {config.engine}: {first['msg']}") from error
     engine.load()
     return engine
+
+
+def _tuned(config: EngineConfig, setup: Setup, device: str) -> EngineConfig:
+    if setup.device != device:
+        log.info("what was tuned for %s is for %s, not %s", config.model_id or config.engine, setup.device, device)
+        return config
+    options = {"batch_size": setup.batch_size, **config.engine_options} if setup.batch_size else config.engine_options
+    return config.model_copy(
+        update={"workers": setup.workers, "threads": setup.threads, "engine_options": options},
+    )

@@ -29,7 +29,7 @@
     ├── NotSupported 501            not_supported
     ├── Unavailable 503             unavailable
     │   ├── EngineCrashed           engine_crashed
-    │   │   └── CrashedByRequest    engine_crashed        (it was all that the process worked on)
+    │   │   └── CrashedByRequest    engine_crashed        (it was alone on the device)
     │   ├── InsufficientMemory      insufficient_memory
     │   │   └── DeviceOutOfMemory 500   out_of_memory
     │   ├── DecoderFailed           decoder_failed
@@ -299,7 +299,7 @@ class EngineCrashed(Unavailable):
 
 
 class CrashedByRequest(EngineCrashed):
-    """The engine's process ended by itself while this request, and nothing else, was being worked on."""
+    """The engine's process ended by itself while this request was alone on the device."""
 
 
 class InsufficientMemory(Unavailable):
@@ -344,7 +344,7 @@ class Draining(Unavailable):
 
 
 class DeadlineExceeded(VoiceStackError):
-    """The work took longer than the service allows; its worker was ended."""
+    """The work took longer than the service allows and was stopped."""
 
     status = 504
     code = "deadline_exceeded"

@@ -83,7 +83,10 @@ class Call:
         self._frames.put_nowait(item)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield the events in order; raise what the engine raised, EngineCrashed, or DeadlineExceeded."""
+        """Yield the events in order; raise what the engine raised, EngineCrashed, or DeadlineExceeded.
+
+        After that the call still runs, until whoever opened it has cancelled it.
+        """
         while True:
             item = await self._next()
             if isinstance(item, errors.VoiceStackError):
@@ -101,14 +104,17 @@ class Call:
             async with asyncio.timeout(remaining):
                 return await self._frames.get()
         except TimeoutError:
-            log.warning("call %d passed its deadline; ending worker %d", self.number, self._process.pid)
-            self.kill()
+            log.warning("call %d of worker %d passed its deadline", self.number, self._process.pid)
             raise errors.DeadlineExceeded("the request took longer than the service allows") from None
 
     def cancel(self) -> None:
         """Ask the worker to stop; `done` is set when it has."""
         if not self.done.is_set():
             self._process.send(Frame("cancel", call=self.number))
+
+    async def off_device(self) -> None:
+        """Wait until nothing of the call is on the device, where its work may go on after its end."""
+        await self._process.off_device(self.number)
 
     def kill(self) -> None:
         """End the worker process that the call runs in, which then does not count as a crash."""
@@ -132,8 +138,8 @@ class WorkerProcess:
         self._tmp = tmp
         self._numbers = itertools.count(1)
         self._calls: dict[int, Call] = {}
-        self._working: set[int] = set()
-        """Numbers of the calls that are on the device, also of those that have ended before their work there."""
+        self._working: dict[int, asyncio.Event] = {}
+        """By number, the calls that are on the device, also those that have ended before their work there."""
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.closed = asyncio.Event()
         self.ended_on_purpose = False
@@ -219,6 +225,11 @@ class WorkerProcess:
         self.send(Frame("call", call=call.number, data={"method": method, "params": dict(params)}))
         return call
 
+    async def off_device(self, number: int) -> None:
+        """Wait until the call with this number does not work on the device, or the process has ended."""
+        if (left := self._working.get(number)) is not None:
+            await left.wait()
+
     def kill(self) -> None:
         """End the process group now."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -251,7 +262,10 @@ class WorkerProcess:
         elif frame.kind == "load_failed":
             self._ready.set_exception(errors.restore(frame.data))
         elif frame.kind == "working":
-            (self._working.add if frame.data else self._working.discard)(frame.call)
+            if frame.data:
+                self._working.setdefault(frame.call, asyncio.Event())
+            elif (left := self._working.pop(frame.call, None)) is not None:
+                left.set()
         elif (call := self._calls.get(frame.call)) is not None:
             call.deliver(frame)
             if call.done.is_set():
@@ -270,6 +284,8 @@ class WorkerProcess:
         if self._calls:
             log.error("worker %d ended with status %d and %d calls in flight", self.pid, status, len(self._calls))
         self._calls.clear()
+        for left in self._working.values():
+            left.set()
         self._tmp.cleanup()
         self._writer.close()
         with contextlib.suppress(OSError):
@@ -278,5 +294,5 @@ class WorkerProcess:
     def _culprit(self) -> int | None:
         """Return the number of the call that the crash was the fault of, None where more than one may be guilty."""
         # The calls are all that the process worked on, also for callers who have left and no longer wait for it.
-        suspects = self._working or self._calls.keys()
+        suspects = self._working.keys() or self._calls.keys()
         return next(iter(suspects)) if len(suspects) == 1 and not self.ended_on_purpose else None

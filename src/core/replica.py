@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 State = Literal["unloaded", "loading", "ready", "failed"]
 CANCEL_GRACE = 10.0
 """Seconds a process gets to stop a cancelled call before it is ended."""
+STUCK_SECONDS = 120.0
+"""Seconds that the work of a call may stay on the device after its end: longer than any run takes by itself."""
 LOAD_PATIENCE = 5
 """Load timeouts after which a process that is still loading is taken for stuck and ended."""
 RETRY_SECONDS = 1.0
@@ -153,6 +155,15 @@ class Replica:
                 await call.done.wait()
         except TimeoutError:
             log.warning("call %d of %s did not stop; ending its process", call.number, self.name)
+            call.kill()
+
+    async def watch(self, call: Call) -> None:
+        """Wait for the device to be done with a call that has ended, and end a process where it is stuck with it."""
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await call.off_device()
+        except TimeoutError:
+            log.warning("the device of %s is stuck with call %d; ending its process", self.name, call.number)
             call.kill()
 
     async def _end(self, process: WorkerProcess | None, tasks: list[asyncio.Task[Any]]) -> None:

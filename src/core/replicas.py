@@ -84,10 +84,9 @@ class Replicas:
             self._loading = self._background.spawn(_first(self._begin_loads()))
         return self._loading
 
-    async def unload(self) -> None:
-        """End the processes."""
-        # Not gather, which would cancel what ends them together with the one who waits for it.
-        await asyncio.wait([replica.unload() for replica in self.all])
+    def unload(self) -> asyncio.Task[None]:
+        """Have no process from now on; the task is done when those there were have ended."""
+        return self._background.spawn(_ended([replica.unload() for replica in self.all]))
 
     def close(self) -> None:
         """Begin to end the processes, for good."""
@@ -115,27 +114,48 @@ class Replicas:
         self._changed(replica)
 
     def _check_device(self, replica: Replica) -> None:
-        """Let go of the others where the engine's library turned out to use the CPU, of which there is one."""
-        if len(self.all) > 1 and replica.facts.get("device") == "cpu":
-            log.warning("%s runs on the CPU: one process instead of %d", self._spec.name, len(self.all))
-            for each in self.all:
-                if each is not replica:
-                    each.close()
-            self.all = [replica]
+        """Have one process at most on the CPU, which an engine's library may turn out to use, and none beside a GPU."""
+        on_cpu = [each for each in self.ready if each.facts.get("device") == "cpu"]
+        if not on_cpu or len(self.all) == 1:
+            return
+        others = [each for each in self.all if each not in on_cpu and each.state in {"ready", "loading"}]
+        if others:
+            self._let_go(on_cpu)
+        elif len(on_cpu) == len(self.all):
+            self._let_go([each for each in on_cpu if each is not replica])
+
+    def _let_go(self, replicas: list[Replica]) -> None:
+        self.all = [each for each in self.all if each not in replicas]
+        for each in replicas:
+            log.warning("%s would run on the CPU and is not needed: %d process(es) are left", each.name, len(self.all))
+            each.close()
 
 
 def _on_device(spec: WorkerSpec, index: int) -> WorkerSpec:
     return replace(spec, devices=(index,), config={**spec.config, "device_index": index})
 
 
+async def _ended(unloads: list[asyncio.Task[None]]) -> None:
+    # Not gather, which would cancel what ends them together with the one who waits for it.
+    await asyncio.wait(unloads)
+
+
 async def _first(loads: list[asyncio.Task[Any]]) -> None:
-    """Return when the first of the loads has succeeded; raise what the first one raised when all have failed."""
+    """Return when the first of the loads has succeeded; raise what the first one raised when all have failed.
+
+    A load that was cancelled is that of a process nobody is to use any more: Draining where there is no other.
+    """
     failures: list[errors.VoiceStackError] = []
-    for load in asyncio.as_completed(loads):
-        try:
-            await load
-        except errors.VoiceStackError as error:
+    waiting = set(loads)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for load in done:
+            if load.cancelled():
+                continue
+            error = load.exception()
+            if error is None:
+                return
+            if not isinstance(error, errors.VoiceStackError):
+                raise error
             failures.append(error)
-        else:
-            return
-    raise failures[0]
+    raise failures[0] if failures else errors.Draining("the service is shutting down")

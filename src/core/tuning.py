@@ -15,11 +15,12 @@ FILE = "tuning.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How an engine uses its device: `workers` decoders at once with `threads` CPU threads each.
+    """How an engine uses its `device`, and no other: `workers` decoders at once with `threads` CPU threads each.
 
     A decoder takes `batch_size` windows in one call. 0 leaves each of them to the engine.
     """
 
+    device: str
     workers: int = 0
     threads: int = 0
     batch_size: int = 0

@@ -28,6 +28,8 @@ class _Main:
         self._file = sock.makefile("rb")
         self._write_lock = threading.Lock()
         self._calls: dict[int, CallContext] = {}
+        self._broken_off: set[int] = set()
+        """Numbers of the calls that end because the process does, not because nobody waits for them."""
 
     def send(self, frame: Frame) -> None:
         data = pipe.encode(frame)
@@ -54,7 +56,9 @@ class _Main:
         last_resort = threading.Timer(LAST_SECONDS, os._exit, (1,))
         last_resort.daemon = True
         last_resort.start()
-        for context in list(self._calls.values()):
+        running = list(self._calls.items())
+        self._broken_off.update(number for number, context in running if not context.cancelled)
+        for _, context in running:
             context.cancel()
         pool.shutdown(wait=True, cancel_futures=True)
         handler.close()
@@ -75,27 +79,36 @@ class _Main:
         context = self._calls[frame.call]
         try:
             events = handler.call(frame.data["method"], frame.data["params"], context=context)
-            self._forward(events, frame.call, context)
-            last = Frame("end", call=frame.call)
+            whole = self._forward(events, frame.call, context)
+            last = Frame("end", call=frame.call) if whole else self._stopped(frame.call)
         except BaseException as error:  # noqa: BLE001 - the last handler of a call: whatever it was is reported
             if context.cancelled and isinstance(error, CancelledError):
-                last = Frame("end", call=frame.call)
+                last = self._stopped(frame.call)
             else:
                 last = Frame("error", call=frame.call, data=_report(error, str(frame.data["method"])))
         finally:
             del self._calls[frame.call]
         self._send_last(last)
 
-    def _forward(self, events: Iterator[Event], call: int, context: CallContext) -> None:
+    def _stopped(self, call: int) -> Frame:
+        """Return the last frame of a call that was stopped in the middle."""
+        if call not in self._broken_off:
+            return Frame("end", call=call)
+        error = errors.EngineCrashed("the engine's process was ended while it worked on the request; try again")
+        return Frame("error", call=call, data=errors.dump(error))
+
+    def _forward(self, events: Iterator[Event], call: int, context: CallContext) -> bool:
+        """Send the events; False when the call was stopped before the last of them."""
         try:
             for event in events:
                 if context.cancelled:
-                    return
+                    return False
                 self.send(Frame("event", call=call, data={"name": event.name, "data": event.data}, body=event.body))
         finally:
             close = getattr(events, "close", None)
             if close is not None:
                 close()
+        return True
 
     def _report_working(self, call: int, working: bool) -> None:
         """Tell the API process before the work begins, which may be the end of this process."""

@@ -168,8 +168,12 @@ class Worker:
 
     async def unload(self) -> None:
         """End the processes; the next call loads the model again."""
+        await self._begin_unload()
+
+    def _begin_unload(self) -> asyncio.Task[None]:
+        """Have no process from now on; the task is done when those there were have ended."""
         self._stop_idle_timer()
-        await self._replicas.unload()
+        return self._replicas.unload()
 
     def drain(self) -> None:
         """Take no more calls and turn away those that wait; those that run go on."""
@@ -204,6 +208,7 @@ class Worker:
         await call.done.wait()
         replica.calls -= 1
         self._release(lane)
+        await replica.watch(call)
 
     def _release(self, lane: Lane) -> None:
         self._calls -= 1
@@ -224,7 +229,7 @@ class Worker:
 
     def _unload_if_idle(self) -> None:
         if not self.busy:
-            self._background.spawn(self.unload())
+            self._begin_unload()
 
 
 def _draining() -> errors.Draining:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from tts.voice import SpokenWord, TimedAudio
 from utils.audio.levels import SILENCE_DB, amplitude
@@ -33,7 +34,7 @@ def _without_head(chunks: Iterator[Audio]) -> Iterator[Audio]:
         if begun:
             yield chunk
             continue
-        heard = np.flatnonzero(np.abs(chunk.samples) > QUIET)
+        heard = _heard(chunk)
         if heard.size:
             begun = True
             fade = _fade(chunk)
@@ -42,25 +43,40 @@ def _without_head(chunks: Iterator[Audio]) -> Iterator[Audio]:
             size = min(len(fade), len(samples))
             samples[:size] *= fade[:size]
             yield _cut(chunk, samples, start)
-        elif isinstance(chunk, TimedAudio) and chunk.words:
+        elif _words(chunk):
             yield _cut(chunk, chunk.samples[:0], len(chunk.samples))
 
 
 def _with_pause(chunks: Iterator[Audio], seconds: float) -> Iterator[Audio]:
-    held: Audio | None = None
+    held: list[Audio] = []  # the last chunk that is heard, and the quiet ones behind it
     for chunk in chunks:
-        if held is not None:
-            yield held
-        held = chunk
-    if held is not None:
-        heard = np.flatnonzero(np.abs(held.samples) > QUIET)
-        fade = _fade(held)[::-1]
-        end = min(int(heard[-1]) + 1 + len(fade), len(held.samples)) if heard.size else 0
-        silence = np.zeros(round(seconds * held.sample_rate), dtype=np.float32)
-        samples = np.concatenate([held.samples[:end], silence])
-        size = min(len(fade), end)
-        samples[end - size : end] *= fade[len(fade) - size :]
-        yield _cut(held, samples, 0, end)
+        if _heard(chunk).size:
+            yield from held
+            held.clear()
+        held.append(chunk)
+    ends = [_without_tail(chunk) for chunk in held]
+    last = max((index for index, chunk in enumerate(ends) if chunk.samples.size or _words(chunk)), default=0)
+    for index, chunk in enumerate(ends[: last + 1]):
+        silence = np.zeros(round(seconds * chunk.sample_rate) if index == last else 0, dtype=np.float32)
+        yield replace(chunk, samples=np.concatenate([chunk.samples, silence]))
+
+
+def _without_tail(chunk: Audio) -> Audio:
+    heard = _heard(chunk)
+    fade = _fade(chunk)[::-1]
+    end = min(int(heard[-1]) + 1 + len(fade), len(chunk.samples)) if heard.size else 0
+    samples = chunk.samples[:end].copy()
+    size = min(len(fade), end)
+    samples[end - size :] *= fade[len(fade) - size :]
+    return _cut(chunk, samples, 0, end)
+
+
+def _heard(chunk: Audio) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(np.abs(chunk.samples) > QUIET)
+
+
+def _words(chunk: Audio) -> tuple[SpokenWord, ...]:
+    return chunk.words if isinstance(chunk, TimedAudio) else ()
 
 
 def _fade(chunk: Audio) -> Samples:

@@ -59,11 +59,6 @@ class Playback:
             return 0.0
         return max(0.0, self._made / self._tempo - (self._clock() - self._started))
 
-    @property
-    def keeps_up(self) -> bool:
-        """Whether speech is made faster than it is played."""
-        return self._rate.value * self._tempo < 1
-
     def add(self, chars: int, seconds: float) -> None:
         """Count a piece of so many characters that is made now and lasts so long at the engine's own tempo."""
         if self._started is None:
@@ -71,12 +66,14 @@ class Playback:
         self._chars += chars
         self._made += seconds
 
-    def chars(self) -> int | None:
+    def chars(self, waiting: int = 0) -> int | None:
         """Return how many characters can be spoken before the listener runs out of speech, with some time to spare.
 
-        None when speech is made more slowly than it is played, so that he runs out of it in any case.
+        `waiting`: how many others get their turn before this answer has its next one. None when speech is made more
+        slowly than it is played, so that he runs out of it in any case.
         """
-        if not (self.keeps_up and self._made):
+        factor = self._rate.value * (1 + waiting)
+        if factor * self._tempo >= 1 or not self._made:
             return None
-        seconds = SAFETY * self.ahead / max(self._rate.value, _FASTEST)
+        seconds = SAFETY * self.ahead / max(factor, _FASTEST)
         return int(seconds * self._chars / self._made)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from utils.text import boundaries, normalize
-from utils.text.sentences import Cutter, Piece, paragraphs
+from utils.text.sentences import Cutter, Piece, paragraphs, spoken_length
 
 WHOLE_CHARS = 60
-"""A text of one sentence that is no longer stays whole."""
+"""A text of one sentence that is no longer stays whole. In letters, as spoken_length counts them."""
+SHORT_CHARS = 300
+"""A text of one sentence that is no longer is spoken soon. In letters, too."""
 FEW_CHARS = 12
 """A first piece shorter than this would be over before the second one is ready."""
 
@@ -25,12 +27,15 @@ class Pieces:
         self._units = iter(units)
         self._longest = longest
         self._first_chars = first_chars and min(first_chars, longest)
+        self._longest_yet = 0
         self._cutter = self._following()
-        self.single = len(units) == 1 and self._cutter is not None and self._cutter.single
-        """Whether the text is one sentence."""
-        most = min(WHOLE_CHARS, longest) if first_chars else longest
-        self.whole = self.single and len(units[0]) <= most
+        single = len(units) == 1 and self._cutter is not None and self._cutter.single
+        self.short = single and spoken_length(units[0]) <= SHORT_CHARS
+        """Whether the text is one sentence, and not a long one."""
+        self.whole = single and len(units[0]) <= longest
         """Whether it is one piece."""
+        if first_chars:
+            self.whole = self.whole and spoken_length(units[0]) <= WHOLE_CHARS
 
     def __bool__(self) -> bool:
         """Tell whether there is another piece."""
@@ -47,10 +52,24 @@ class Pieces:
         wanted = min(max(self._first_chars, at_most), self._longest)
         return self._take(cutter.first(at_least=at_least, wanted=wanted, longest=self._longest))
 
-    def next(self, chars: int | None = None) -> Piece:
-        """Take a piece of about so many characters at most; without a number it goes on to the end of a sentence."""
+    def next(self, chars: int | None = None, *, shared: bool = False) -> Piece:
+        """Take a piece of about so many characters at most; without a number it goes on to the end of a sentence.
+
+        A few words are no piece: what is too late already is not made sooner by parts that cost more together. So it
+        has about `first_chars`, or goes on to the end of a clause that is near. When it is `shared`, because others
+        wait for the engine, it is of whole sentences rather than shorter than one before, and grows.
+        """
         cutter = self._left()
-        return self._take(cutter.next(cutter.sentence if chars is None else max(chars, FEW_CHARS), self._longest))
+        few = round((self._first_chars or 0) / cutter.width)
+        if chars is None:
+            wanted = max(cutter.sentence, few, 2 * self._longest_yet if shared else 0)
+        elif shared and chars < max(few, self._longest_yet * 3 // 2):
+            wanted = max(cutter.sentence, few, 2 * self._longest_yet)
+        elif chars < few:
+            wanted = min(cutter.clause(few * 3 // 8), 2 * few)
+        else:
+            wanted = chars
+        return self._take(cutter.next(wanted, self._longest, at_least=few * 3 // 4))
 
     def long(self) -> Piece:
         """Take as much as a piece may have."""
@@ -64,6 +83,7 @@ class Pieces:
     def _take(self, piece: Piece) -> Piece:
         while not normalize.has_speech(piece.text):
             piece = self._left().next(self._longest, self._longest)
+        self._longest_yet = max(self._longest_yet, len(piece.text))
         if self._left().silent:
             self._cutter = self._following()
         return piece

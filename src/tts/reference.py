@@ -7,9 +7,10 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
@@ -48,18 +49,16 @@ class References:
         self._leaving: set[str] = set()
 
     @contextmanager
-    def prepared(self, engine: TtsEngine, voice: Voice, turn: AbstractContextManager[None]) -> Iterator[None]:
-        """Have the engine clone a voice, unless it did so from the same recording, and keep it for the context.
+    def using(self, engine: TtsEngine, voice: Voice) -> Iterator[Callable[[], None]]:
+        """Keep a voice for the context, which is given a function to call in its first turn at the engine.
 
-        The engine is used in `turn`. Raises VoiceNotFound when the recording is gone, InvalidAudio when it cannot be
-        read.
+        That has the engine clone the voice, unless it did so from the same recording. It raises VoiceNotFound when the
+        recording is gone, InvalidAudio when it cannot be read.
         """
         with self._lock:
             self._users[voice.id] += 1
         try:
-            with turn, self._lock:
-                self._prepare(engine, voice)
-            yield
+            yield partial(self._prepare, engine, voice)
         finally:
             with self._lock:
                 self._users[voice.id] -= 1
@@ -78,6 +77,10 @@ class References:
         log.info("voice %s is forgotten", voice.id)
 
     def _prepare(self, engine: TtsEngine, voice: Voice) -> None:
+        with self._lock:
+            self._give(engine, voice)
+
+    def _give(self, engine: TtsEngine, voice: Voice) -> None:
         if voice.sample is None:
             raise VoiceNotFound("this voice has no recording", param="voice")
         try:

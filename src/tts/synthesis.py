@@ -34,7 +34,7 @@ FAST = 0.5
 class Job:
     """A call made ready for the engine: its pieces, its output rate in Hz, and what is left to stretch (`tempo`).
 
-    `volume` is a factor. `pause` is the silence in seconds between sentences, None the engine's own.
+    `volume` is a factor. `pause` is the silence in seconds that is heard between sentences, None the engine's own.
     """
 
     pieces: Pieces
@@ -60,16 +60,24 @@ class Job:
 class Speaker:
     """Speaks one job, each piece in a `turn` of its own.
 
-    `rate` is how fast the engine speaks, for engines that make a piece as a whole: how long a piece is depends on it.
+    `rate` is how fast the engine speaks, for engines that make a piece as a whole: how long a piece is depends on it,
+    and on how many others are `waiting` for their turns.
     """
 
     def __init__(
-        self, engine: TtsEngine, job: Job, *, rate: Rate, turn: Callable[[], AbstractContextManager[None]]
+        self,
+        engine: TtsEngine,
+        job: Job,
+        *,
+        rate: Rate,
+        turn: Callable[[], AbstractContextManager[None]],
+        waiting: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._job = job
         self._rate = rate
         self._turn = turn
+        self._waiting = waiting
         self._playback = Playback(rate, tempo=job.tempo)
         self._follows = False
 
@@ -116,13 +124,13 @@ class Speaker:
             yield piece.text, chunk
 
     def _piece(self, number: int) -> Piece:
-        pieces = self._job.pieces
+        pieces, waiting = self._job.pieces, self._waiting()
         if number == 0:
-            few = FEW_CHARS if self._rate.value < FAST else FEW_CHARS * 4 // 3
+            few = FEW_CHARS if self._rate.value * (1 + waiting) < FAST else FEW_CHARS * 4 // 3
             return pieces.first(few, self._rate.chars(SOON_SECONDS))
         if not self._engine.first_chars:
             return pieces.long()
-        return pieces.next(self._playback.chars())
+        return pieces.next(self._playback.chars(waiting), shared=waiting > 0)
 
     def _open(self, piece: Piece) -> str:
         """Return a piece as the engine is given it."""
@@ -130,11 +138,12 @@ class Speaker:
         return piece.text + self._engine.open_end if is_open else piece.text
 
     def _pause(self, piece: Piece) -> float | None:
-        """Return the pause behind a piece, None where its end stays as the engine made it."""
+        """Return the pause behind a piece before time is stretched, None where its end stays as the engine made it."""
         if not self._job.pieces:
             return None
         pauses = {"word": 0.0, "clause": self._engine.clause_pause, "sentence": self._job.pause}
-        return pauses[piece.end]
+        heard = pauses[piece.end]
+        return heard and heard * self._job.tempo
 
     def _audio(self, number: int, text: str, samples: Samples, words: list[SpokenWord]) -> Iterator[Event]:
         if samples.size or words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
@@ -22,7 +22,7 @@ from tts.pace import Rate
 from tts.pieces import Pieces
 from tts.reference import References, stamp
 from tts.synthesis import Job, Speaker
-from tts.utterances import MAX_CHARS, Key, Utterances
+from tts.utterances import MAX_CHARS, Key, Utterances, size_of
 from tts.voice import SpeechOptions, Voice
 from utils.text import normalize
 
@@ -187,8 +187,8 @@ class TtsWorker(WorkerHandler):
             "sample_rate": job.sample_rate,
             "tempo": job.tempo,
             "language": job.options.language,
-            # A WAV of one sentence is sent with its true size, which is known when all of it is spoken.
-            "short": job.pieces.single,
+            # A WAV of a short text is sent with its true size, which is known when all of it is spoken.
+            "short": job.pieces.short,
             "times_words": engine.times_words,
         }
         yield Event("start", start)
@@ -196,17 +196,23 @@ class TtsWorker(WorkerHandler):
             # What somebody waits for without hearing anything goes before what others already listen to.
             self._scheduler.request(express=True, context=context) as first,
             self._scheduler.request(context=context) as later,
-            self._voice(engine, job.voice, first.turn()),
+            ExitStack() as stack,
         ):
-            turns = chain([first], repeat(later))
-            yield from Speaker(engine, job, rate=self._rate, turn=lambda: next(turns).turn()).events()
+            requests = chain([first], repeat(later))
+            todo = []
+            if job.voice.type == "cloned":
+                todo.append(stack.enter_context(self._references.using(engine, job.voice)))
 
-    def _voice(
-        self, engine: TtsEngine, voice: Voice, turn: AbstractContextManager[None]
-    ) -> AbstractContextManager[None]:
-        if voice.type != "cloned":
-            return nullcontext()
-        return self._references.prepared(engine, voice, turn)
+            @contextmanager
+            def turn() -> Iterator[None]:
+                with next(requests).turn():
+                    # In the turn of the first piece: nobody gets in between.
+                    while todo:
+                        todo.pop()()
+                    yield
+
+            speaker = Speaker(engine, job, rate=self._rate, turn=turn, waiting=lambda: self._scheduler.waiting)
+            yield from speaker.events()
 
     def _key(self, request: Request) -> Key | None:
         """Return what an answer is remembered by, None for one that is not."""
@@ -219,12 +225,19 @@ class TtsWorker(WorkerHandler):
 
     def _remembered(self, key: Key, events: Generator[Event, None, None]) -> Iterator[Event]:
         edition = self._utterances.edition
-        found: list[Event] = []
+        found: list[Event] | None = []
+        size = 0
         with closing(events):
             for event in events:
-                found.append(event)
+                size += size_of([event])
+                # One answer that takes the room of many is not worth it; nor the memory until it is all said.
+                if size > self._utterances.limit // 4:
+                    found = None
+                if found is not None:
+                    found.append(event)
                 yield event
-        self._utterances.keep(key, found, edition=edition)
+        if found is not None:
+            self._utterances.keep(key, found, edition=edition)
 
 
 def _readable(request: Request) -> str:

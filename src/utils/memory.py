@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_BYTES = 1 << 30
+_MOST = 1 << 30
+_MMAP_MOST = _MOST, 32 << 20  # what glibc before 2.35 takes at most
 
 
 def keep() -> None:
@@ -15,6 +16,6 @@ def keep() -> None:
     30 ms per 100 MB) when it is needed again: for work that needs the same much every second.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _BYTES)
-        mallopt(_TRIM_THRESHOLD, _BYTES)
+    # Either of them alone ends that glibc finds its own thresholds, which then are worse than before.
+    if mallopt is not None and any(mallopt(_MMAP_THRESHOLD, size) for size in _MMAP_MOST):
+        mallopt(_TRIM_THRESHOLD, _MOST)

@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.speech_windows import EARLY_SECONDS, Window, windows
+from asr.speech_windows import EARLY_SECONDS, Window, listen, windows
 from asr.transcript import VadOptions
 from utils.audio import vad
 from utils.audio.pcm import Audio, Samples
@@ -97,6 +97,22 @@ def test_short_audio_is_one_window_and_silence_none(loud_is_speech: None) -> Non
     assert [(round(span.start), round(span.end)) for span in window.spans] == [(0, 9), (13, 22), (26, 35)]
     assert list(windows(blocks(-voiced(9), RATE), VadOptions())) == []
     assert list(windows([], None)) == []
+
+
+@pytest.mark.parametrize("size", [RATE, 10 * RATE, 200 * RATE])
+def test_speech_before_long_silence_is_not_kept_waiting(loud_is_speech: None, size: int) -> None:
+    del loud_is_speech
+    found = list(windows(blocks(voiced(5, 20, 5, 40, 5, 100), size), VadOptions()))
+    assert [[round(span.start) for span in window.spans] for window in found] == [[0, 25], [70]]
+
+
+def test_silence_is_told_of_block_by_block(loud_is_speech: None) -> None:
+    del loud_is_speech
+    heard = list(listen(blocks(voiced(5, 95), 10 * RATE), VadOptions(speech_pad_ms=0)))
+    (at,) = [index for index, each in enumerate(heard) if isinstance(each, Window)]
+    assert heard[:at] == [0.0] * 3, "the speech is not told of yet"
+    assert heard[at + 1 :] == pytest.approx([40, 50, 60, 70, 80, 90, 100], abs=0.1)
+    assert list(listen(blocks(voiced(45), 10 * RATE), None))[:3] == [0.0] * 3
 
 
 def test_a_window_ends_where_a_span_ends(loud_is_speech: None) -> None:

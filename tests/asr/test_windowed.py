@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from asr import windowed
 from asr.engine import WindowEngine, WindowText, WindowWork
 from asr.speech_windows import Window
-from asr.transcript import Segment, TranscribeOptions, VadOptions, Word
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, VadOptions, Word
 from asr.windowed import Part, Result
 from core.engines import EngineContext
 from utils.audio.pcm import Audio
@@ -38,6 +39,7 @@ class Script(WindowEngine):
     says: dict[float, list[Result | dict[str, Any]]] = field(default_factory=dict)
     is_serial: bool = False
     is_multilingual: bool = False
+    is_carrying: bool = False
 
     def __post_init__(self) -> None:
         super().__init__(EngineContext())
@@ -50,6 +52,10 @@ class Script(WindowEngine):
     @property
     def multilingual(self) -> bool:
         return self.is_multilingual
+
+    @property
+    def carries_prompt(self) -> bool:
+        return self.is_carrying
 
     def load(self) -> None: ...
 
@@ -89,32 +95,42 @@ WINDOWS = [window(0.1, (1, 5), (8, 11)), window(0.2, (20, 26)), window(0.3, (30,
 
 
 class Line:
-    """Decodes a work when its result is waited for, and remembers what was on its way then."""
+    """A device that decodes while somebody waits for a text, and remembers what was on its way then."""
 
     def __init__(self, engine: Script) -> None:
+        Waited.line = self
         self.engine = engine
-        self.coming: list[Coming] = []
+        self.coming: list[tuple[Work, Future[Result]]] = []
         self.firsts: list[bool] = []
         self.flights: list[list[float]] = []
 
     def submit(self, work: WindowWork, *, first: bool = False) -> Future[Result]:
         assert isinstance(work, Work)
-        self.coming.append(Coming(self, work))
+        future: Future[Result] = Future()
+        self.coming.insert(0 if first else len(self.coming), (work, future))
         self.firsts.append(first)
-        return self.coming[-1]
+        return future
+
+    def go_on(self) -> None:
+        self.flights.append([work.name for work, _ in self.coming])
+        work, future = self.coming.pop(0)
+        future.set_result(self.engine.decode([work])[0])
 
 
-class Coming(Future[Result]):
-    def __init__(self, line: Line, work: Work) -> None:
-        super().__init__()
-        self.line = line
-        self.work = work
+class Waited(Future[WindowText]):
+    """A text that has the device go on when it is waited for."""
 
-    def result(self, timeout: float | None = None) -> Result:
-        self.line.flights.append([each.work.name for each in self.line.coming])
-        self.line.coming.remove(self)
-        self.set_result(self.line.engine.decode([self.work])[0])
+    line: ClassVar[Line]
+
+    def result(self, timeout: float | None = None) -> WindowText:
+        while not self.done():
+            self.line.go_on()
         return super().result(timeout)
+
+
+@pytest.fixture(autouse=True)
+def nothing_happens_unless_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowed, "Future", Waited)
 
 
 def run(engine: Script, *, ahead: int = 3, **options: Any) -> tuple[Any, list[Part], list[bool]]:
@@ -181,6 +197,13 @@ def test_a_window_without_a_language_does_not_decide() -> None:
     assert [work.options.language for work in engine.prepared] == [None, None, "fr", "fr"]
 
 
+def test_the_language_of_silence_and_music_does_not_decide() -> None:
+    engine = Script(says={0.1: [{"language": "nn", "segments": []}], 0.2: [{"language": "fr"}]})
+    guess, _, _ = run(engine)
+    assert guess.language == "fr"
+    assert [work.options.language for work in engine.prepared] == [None, None, "fr", "fr"]
+
+
 def test_nothing_said_is_the_language_that_was_asked_for() -> None:
     engine = Script()
     for language, probability in ((None, 0.0), ("de", 1.0)):
@@ -201,12 +224,108 @@ def test_a_serial_engine_is_shown_what_was_written() -> None:
     ]
 
 
+@pytest.mark.parametrize(("carried", "others"), [(False, None), (True, "Ada")])
+def test_the_prompt_comes_before_the_first_window(carried: bool, others: str | None) -> None:
+    engine = Script(is_carrying=carried, says={0.1: [{"rest": 3.0}]})
+    run(engine, language="en", prompt="Ada", hotwords=("Grace",))
+    shown = {work.name: work.options.prompt for work in engine.prepared}
+    assert shown == {0.1: "Ada", 0.103: others, 0.2: others, 0.3: others, 0.4: others}
+    assert {work.options.hotwords for work in engine.prepared} == {("Grace",)}
+
+
 def test_what_was_no_good_is_decoded_again_first() -> None:
     again = Work(key=1, name=0.7, seconds=6.0, options=TranscribeOptions(language="en"), previous=())
     last = Work(key=1, name=0.8, seconds=6.0, options=TranscribeOptions(language="en"), previous=())
     _, parts, firsts = run(Script(says={0.2: [again], 0.7: [last]}), language="en")
     assert texts(parts) == [" 0.1", " 0.8", " 0.3", " 0.4"]
     assert sorted(firsts) == [False] * 4 + [True] * 2
+
+
+def test_what_was_no_good_is_decoded_again_before_its_turn_has_come() -> None:
+    again = Work(key=1, name=0.7, seconds=6.0, options=TranscribeOptions(language="en"), previous=())
+    engine = Script(says={0.2: [again]})
+    line = Line(engine)
+    options = TranscribeOptions(language="en")
+    _, parts = windowed.decode(engine, iter(WINDOWS[:3]), options, submit=line.submit, ahead=lambda: 3)
+    assert line.flights == [[0.1, 0.2, 0.3]]
+    line.go_on()
+    assert [work.name for work, _ in line.coming] == [0.7, 0.3]
+    assert texts(list(parts)) == [" 0.1", " 0.7", " 0.3"]
+
+
+def test_what_a_second_look_raises_comes_through() -> None:
+    class Broken(Script):
+        def decode(self, works: Sequence[WindowWork]) -> Sequence[Result]:
+            (work,) = works
+            assert isinstance(work, Work)
+            return [Work(key=0, name=1.0, seconds=1.0, options=work.options, previous=(), tries=1)]
+
+    engine = Broken()
+
+    def submit(work: WindowWork, *, first: bool = False) -> Future[Result]:
+        future: Future[Result] = Future()
+        if first:
+            future.set_exception(MemoryError("second"))
+        else:
+            future.set_result(engine.decode([work])[0])
+        return future
+
+    with pytest.raises(MemoryError, match="second"):
+        windowed.decode(engine, iter(WINDOWS), TranscribeOptions(), submit=submit, ahead=lambda: 1)
+
+
+def test_a_text_that_is_there_does_not_wait_for_hours_of_silence() -> None:
+    engine = Script()
+    line = Line(engine)
+    blocks = []
+
+    def speech() -> Iterator[Window | float]:
+        yield WINDOWS[0]
+        for block in range(1000):
+            blocks.append(block)
+            yield 20.0 + 10 * block
+            if block == 5:
+                line.go_on()
+
+    options = TranscribeOptions(language="en")
+    guess, parts = windowed.decode(engine, speech(), options, submit=line.submit, ahead=lambda: 3)
+    assert texts([next(parts)]) == [" 0.1"]
+    assert (guess.language, len(blocks)) == ("en", 7)
+    assert [(part.segments, part.done) for part in parts][:3] == [((), 90.0), ((), 120.0), ((), 150.0)]
+    assert len(blocks) == 1000
+
+
+def test_all_that_makes_a_window_is_known_to_be_work() -> None:
+    at_work: list[bool] = [False]
+    seen: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def working() -> Iterator[None]:
+        before, at_work[0] = at_work[0], True
+        yield
+        at_work[0] = before
+
+    class Watched(Script):
+        def prepare(self, audio: Audio, options: TranscribeOptions, *, previous: tuple[int, ...] = ()) -> Work:
+            seen.append(("prepare", at_work[0]))
+            return super().prepare(audio, options, previous=previous)
+
+        def answer(self, work: Work) -> Result:
+            seen.append(("decode", at_work[0]))
+            return super().answer(work)
+
+    def speech() -> Iterator[Window]:
+        for each in WINDOWS:
+            seen.append(("listen", at_work[0]))
+            yield each
+
+    engine = Watched(says={0.2: [{"rest": 3.0}]})
+    line = Line(engine)
+    _, parts = windowed.decode(
+        engine, speech(), TranscribeOptions(), submit=line.submit, ahead=lambda: 2, working=working
+    )
+    assert len(list(parts)) == 5
+    assert set(seen) == {("listen", True), ("prepare", True), ("decode", False)}
 
 
 def test_the_rest_of_a_window_comes_before_the_next_one() -> None:
@@ -269,6 +388,23 @@ def test_closing_takes_no_further_windows() -> None:
     parts.close()
     assert next(parts, None) is None
     assert len(engine.prepared) == 1
+
+
+def test_closing_before_the_first_part_ends_the_work() -> None:
+    ended = []
+
+    def said() -> Generator[tuple[LanguageGuess, Part], None, None]:
+        try:
+            while True:
+                yield LanguageGuess("en"), Part((), 1.0)
+        finally:
+            ended.append(True)
+
+    source = said()
+    _, parts = windowed.begun(source, TranscribeOptions())
+    parts.close()
+    assert ended
+    assert next(parts, None) is None
 
 
 def test_what_the_engine_raises_comes_through() -> None:

@@ -14,13 +14,14 @@ import pytest
 import soundfile
 from pydantic import ValidationError
 
+from asr import piecewise
 from asr.engines.fake import FakeAsrEngine
-from asr.transcript import LanguageGuess, TranscribeOptions, VadOptions
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, VadOptions
 from asr.worker import AsrWorker
 from core.errors import ConfigurationError, InsufficientMemory, InternalError, NotSupported, UnsupportedParameter
 from core.scheduler import Cancelled
 from core.worker import CallContext, Event
-from utils.audio.pcm import Audio
+from utils.audio.pcm import Audio, PcmFile, Samples
 
 CONFIG: dict[str, Any] = {
     "engine": "fake",
@@ -290,6 +291,113 @@ def test_silence_is_not_listened_to_for_nobody(tmp_path: Path) -> None:
         list(transcribe(worker, recording(tmp_path, ("silence", 5)), context=context))
 
 
+@pytest.mark.parametrize("amplify", [True, False])
+@BOTH
+def test_audio_that_is_taken_away_ends_a_call_that_was_cancelled(engine: str, amplify: bool, tmp_path: Path) -> None:
+    gone = {**recording(tmp_path, ("noise", 5)), "path": str(tmp_path / "gone.s16")}
+    context = CallContext()
+    with made(engine) as worker:
+        with pytest.raises(InternalError, match="taken away"):
+            list(transcribe(worker, gone, context=context, amplify=amplify))
+        context.cancel()
+        with pytest.raises(Cancelled):
+            list(transcribe(worker, gone, context=context, amplify=amplify))
+
+
+def test_nobody_waits_for_the_level_of_a_file_that_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = CallContext()
+    read = PcmFile.read
+    seen: list[int] = []
+
+    def cancelled_while_read(self: PcmFile, start: int = 0, stop: int | None = None) -> Samples:
+        seen.append(start)
+        context.cancel()
+        return read(self, start, stop)
+
+    monkeypatch.setattr(PcmFile, "read", cancelled_while_read)
+    with made("fake-windows") as worker, pytest.raises(Cancelled):
+        list(transcribe(worker, recording(tmp_path, ("silence", 100)), context=context, amplify=True))
+    assert seen == [0]
+
+
+@pytest.mark.parametrize("method", ["transcribe", "detect_language", "cut"])
+@BOTH
+def test_a_call_that_reads_and_listens_is_known_to_be_at_work(
+    engine: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work: list[bool] = [False]
+    seen: list[bool] = []
+    read = PcmFile.read
+
+    def watched(self: PcmFile, start: int = 0, stop: int | None = None) -> Samples:
+        seen.append(at_work[-1])
+        return read(self, start, stop)
+
+    monkeypatch.setattr(PcmFile, "read", watched)
+    pcm = recording(tmp_path, ("noise", 100))
+    with made(engine) as worker:
+        params = {"pcm": pcm} if method != "transcribe" else {"pcm": pcm, "options": {"amplify": True}}
+        assert list(worker.call(method, params, context=CallContext(at_work.append)))
+    assert seen
+    assert all(seen)
+    assert at_work[-1] is False
+
+
+def test_leaving_at_the_information_gives_the_turn_back(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, kept = piecewise.decode, []
+
+    def keeping(*args: Any, **options: Any) -> Any:
+        kept.append(decode(*args, **options))  # so that nothing is over because it was collected
+        return kept[-1]
+
+    monkeypatch.setattr(piecewise, "decode", keeping)
+    events = transcribe(worker, recording(tmp_path, ("noise", 30)))
+    assert next(events).name == "info"
+    assert worker._scheduler is not None
+    assert worker._scheduler.running == 1
+    events.close()  # type: ignore[attr-defined]
+    assert worker._scheduler.running == 0
+    assert len(kept) == 1
+
+
+def test_the_prompt_is_shown_to_the_first_piece_only(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str | None] = []
+    made_of = FakeAsrEngine.transcribe
+
+    def watched(self: FakeAsrEngine, audio: Audio, options: TranscribeOptions) -> Transcription:
+        shown.append(options.prompt)
+        return made_of(self, audio, options)
+
+    monkeypatch.setattr(FakeAsrEngine, "transcribe", watched)
+    list(transcribe(worker, recording(tmp_path, ("noise", 130)), prompt="Ada"))
+    assert shown[0] == "Ada"
+    assert set(shown[1:]) == {None}
+
+
+def test_a_piece_of_music_does_not_decide_the_language(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def listen(self: FakeAsrEngine, audio: Audio, options: TranscribeOptions) -> Transcription:
+        asked.append(options.language)
+        said = [] if len(asked) == 1 else [Segment(start=0.0, end=1.0, text=" a")]
+        language = options.language or ("nn" if len(asked) == 1 else "fr")
+        return Transcription(language, audio.duration, iter(said), 0.7)
+
+    monkeypatch.setattr(FakeAsrEngine, "transcribe", listen)
+    events = list(transcribe(worker, recording(tmp_path, ("noise", 150))))
+    assert data(events, "info")[0]["language"] == "fr"
+    assert asked[:2] == [None, None]
+    assert set(asked[2:]) == {"fr"}
+
+
 def test_closing_the_events_closes_the_engines_segments(worker: AsrWorker, tmp_path: Path) -> None:
     events = transcribe(worker, recording(tmp_path, ("noise", 30)))
     assert next(events).name == "info"
@@ -300,7 +408,6 @@ def test_closing_the_events_closes_the_engines_segments(worker: AsrWorker, tmp_p
 
 def test_what_the_engine_raises_comes_through(worker: AsrWorker, tmp_path: Path) -> None:
     events = transcribe(worker, recording(tmp_path, ("noise", 5)), prompt="fake:out_of_memory")
-    assert next(events).name == "info"
     with pytest.raises(InsufficientMemory):
         next(events)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import httpx
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
-from asr.service import CALLS
+from asr.service import SHORT_CALLS
 from tests import full_service
 
 START_SECONDS = 60
@@ -51,7 +51,7 @@ SPECIAL = {
     "asr-busy": Special(
         "asr",
         {
-            "ASR_WORKERS": str(CALLS),
+            "ASR_WORKERS": str(SHORT_CALLS),
             "ASR_MAX_WAITING": "1",
             "ASR_TIMEOUT": "4",
             "ASR_ENGINE_OPTIONS__DELAY": "0.5",

@@ -94,7 +94,8 @@ def test_latents_go_with_their_voice(xtts_dir: Path, load_engine: Load, tmp_path
     path.write_bytes(wav.header(24_000, frames=len(reference.samples)) + reference.to_s16())
     voice = Voice(id="voice", name="voice", type="cloned", sample=path)
     engine, references, cache = load_engine(xtts_dir, cache=tmp_path / "cache"), References(), tmp_path / "cache"
-    with references.prepared(engine, voice):
+    with references.using(engine, voice) as prepare:
+        prepare()
         say(engine, voice)
     assert stored(cache).exists()
     references.forget(engine, voice)

@@ -25,7 +25,8 @@ class Device(WorkerHandler):
     """Says which device it is on.
 
     `down` maps a device to a file: while the file is there, loading there fails. `wrong` lists devices on which the
-    configuration is wrong, `reports` is the kind of device it claims to have.
+    configuration is wrong, `reports` maps a device to the kind it claims to be, `waits` one to a file without which
+    loading there does not end.
     """
 
     def load(self) -> dict[str, Any]:
@@ -37,7 +38,10 @@ class Device(WorkerHandler):
             raise errors.DeviceOutOfMemory("the device is full")
         if index in self.config.get("wrong", ()):
             raise errors.ConfigurationError(f"there is no device {index}")
-        return {"device": self.config.get("reports", "cuda"), "index": index}
+        if waits := self.config.get("waits", {}).get(str(index)):
+            while not Path(waits).exists():
+                threading.Event().wait(0.01)
+        return {"device": self.config.get("reports", {}).get(str(index), "cuda"), "index": index}
 
     def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
         yield Event("device", self.config["device_index"])

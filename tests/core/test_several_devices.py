@@ -166,11 +166,42 @@ async def test_all_are_unloaded_together_and_loaded_again() -> None:
 
 
 async def test_an_engine_that_ends_up_on_the_cpu_has_one_process() -> None:
-    async with running(reports="cpu") as worker:
+    async with running(reports={"0": "cpu", "1": "cpu"}) as worker:
         await worker.load()
         assert worker.processes == 1
         assert list(states(worker).values()) == ["ready"]
         assert await _device(worker) in {0, 1}
+
+
+@pytest.mark.parametrize("first", ["0", "1"])
+async def test_a_process_that_ends_up_on_the_cpu_leaves_the_place_to_the_gpu(first: str, tmp_path: Path) -> None:
+    here = {device: tmp_path / device for device in ("0", "1")}
+    loads = {device: str(path) for device, path in here.items()}
+    async with running(reports={"0": "cuda", "1": "cpu"}, waits=loads) as worker:
+        loading = asyncio.create_task(worker.load())
+        here.pop(first).touch()
+        await until(lambda: worker.processes == 1 if first == "1" else worker.state == "ready")
+        for path in here.values():
+            path.touch()
+        await loading
+        await until(lambda: states(worker) == {"model@0": "ready"})
+        assert worker.facts["device"] == "cuda"
+        assert await _device(worker) == 0
+
+
+async def test_the_cpu_serves_while_the_gpu_is_full_and_then_leaves_it_the_place(tmp_path: Path) -> None:
+    full, free = tmp_path / "full", tmp_path / "free"
+    full.touch()
+    settings: dict[str, Any] = {"reports": {"0": "cuda", "1": "cpu"}, "down": {"0": str(full)}}
+    async with running(**settings, waits={"1": str(free)}) as worker:
+        loading = asyncio.create_task(worker.load())
+        await until(lambda: states(worker)["model@0"] == "failed")
+        free.touch()
+        await loading
+        assert await _device(worker) == 1
+        full.unlink()
+        await until(lambda: states(worker) == {"model@0": "ready"})
+        assert await _device(worker) == 0
 
 
 async def test_the_queue_is_no_longer_than_what_one_process_allows_while_the_others_are_down(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.tuning import Conditions, Setup, Tuning
 
 HERE = Conditions(model="whisper-base", device="cpu", compute_type="default", cores=2, library="ctranslate2 4.6.0")
-BEST = Setup(workers=2, threads=1)
+BEST = Setup(device="cpu", workers=2, threads=1)
 
 
 def test_a_setup_is_found_again(tmp_path: Path) -> None:
@@ -49,17 +49,17 @@ def test_what_is_out_of_date_is_ignored_with_one_line(
 def test_models_and_devices_do_not_disturb_one_another(other: Conditions, tmp_path: Path) -> None:
     tuning = Tuning(tmp_path)
     tuning.save(HERE, BEST)
-    tuning.save(other, Setup(workers=1, batch_size=16))
+    tuning.save(other, Setup(device="cuda", workers=1, batch_size=16))
     assert tuning.find(HERE) == BEST
-    assert tuning.find(other) == Setup(workers=1, batch_size=16)
+    assert tuning.find(other) == Setup(device="cuda", workers=1, batch_size=16)
 
 
 def test_what_is_tuned_again_replaces_what_was(tmp_path: Path) -> None:
     tuning = Tuning(tmp_path)
     tuning.save(HERE, BEST)
-    tuning.save(replace(HERE, cores=4), Setup(workers=4, threads=1))
+    tuning.save(replace(HERE, cores=4), Setup(device="cpu", workers=4, threads=1))
     assert tuning.find(HERE) is None
-    assert tuning.find(replace(HERE, cores=4)) == Setup(workers=4, threads=1)
+    assert tuning.find(replace(HERE, cores=4)) == Setup(device="cpu", workers=4, threads=1)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"setup": {}}]', "\0"])

@@ -152,12 +152,15 @@ async def test_a_call_that_exits_is_answered_and_the_worker_lives_on() -> None:
         await until(process)
 
 
-async def test_a_worker_that_is_stopped_cancels_its_calls_and_waits_for_its_device(tmp_path: Path) -> None:
+async def test_a_worker_that_is_stopped_fails_its_calls_and_waits_for_its_device(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     async with sharing(closed=str(closed)) as process:
         calls = [start(process, "work") for _ in range(2)]
         await until(process, running=1, waiting=1)
         # What runs goes on when the handler is closed, after the calls have ended.
         await process.stop(PATIENCE)
-        assert [await ended(call) for call in calls] == [[], []]
+        for call in calls:
+            with pytest.raises(errors.EngineCrashed) as caught:
+                await ended(call)
+            assert caught.type is errors.EngineCrashed
         assert closed.is_file()

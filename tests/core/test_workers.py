@@ -17,7 +17,7 @@ import pytest
 
 from core import backoff, errors, replica
 from core.pool import WorkerPool
-from core.process import WorkerSpec
+from core.process import Call, WorkerSpec
 from core.replica import WorkerStatus
 from core.workers import Worker
 
@@ -241,13 +241,114 @@ async def test_a_bug_in_the_engine_tells_the_client_nothing() -> None:
         assert await events(worker, "echo")
 
 
-async def test_a_call_past_its_deadline_is_ended_with_its_worker() -> None:
+async def test_a_call_past_its_deadline_that_ignores_its_cancellation_loses_its_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica, "CANCEL_GRACE", 0.2)
     async with running() as worker:
         pid = await loaded_pid(worker)
         with pytest.raises(errors.DeadlineExceeded):
             await events(worker, "hang", timeout=0.3)
         await until(lambda: not alive(pid))
         assert await events(worker, "echo")
+
+
+async def test_the_neighbour_of_a_call_past_its_deadline_goes_on(tmp_path: Path) -> None:
+    late, neighbour = tmp_path / "late", tmp_path / "neighbour"
+    async with running(slots=2) as worker:
+        pid = await loaded_pid(worker)
+        async with worker.call("forever", {"closed": str(neighbour)}) as call:
+            ticks = aiter(call)
+            await anext(ticks)
+            with pytest.raises(errors.DeadlineExceeded):
+                await events(worker, "forever", closed=str(late), timeout=0.2)
+            await until(late.is_file)
+            await until(lambda: status(worker).calls == 1)
+            assert (await anext(ticks)).name == "tick"
+            assert await events(worker, "echo")
+        assert (status(worker).pid, status(worker).restarts) == (pid, 0)
+
+
+@asynccontextmanager
+async def sharing(tmp_path: Path) -> AsyncIterator[Worker]:
+    """A worker whose calls share one device, where `go` lets them go on."""
+    config = {"slots": 1, "closed": str(tmp_path / "closed")}
+    handler = "worker_handlers:Sharing"
+    worker = Worker(WorkerSpec(name="sharing", handler=handler, config=config, slots=4, log_level="ERROR"))
+    try:
+        yield worker
+    finally:
+        await worker.close()
+
+
+async def left_on_the_device(worker: Worker) -> None:
+    """Leave a call that is on the device, and wait for its end."""
+    async with worker.call("work", {"then": "answer"}):
+        while (await events(worker, "counts"))[0].data["running"] != 1:
+            await asyncio.sleep(0.01)
+    await until(lambda: status(worker).calls == 0)
+
+
+async def test_a_device_that_is_stuck_with_a_call_that_was_left_costs_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "STUCK_SECONDS", 0.2)
+    async with sharing(tmp_path) as worker:
+        pid = await loaded_pid(worker)
+        await left_on_the_device(worker)
+        await until(lambda: not alive(pid))
+        assert (await events(worker, "counts"))[0].data["running"] == 0
+
+
+async def test_a_device_that_ends_the_work_of_a_call_that_was_left_costs_nothing(tmp_path: Path) -> None:
+    async with sharing(tmp_path) as worker:
+        found = (await worker.load()).process
+        assert found is not None
+        await left_on_the_device(worker)
+        assert found._working
+        await events(worker, "go")
+        await until(lambda: not found._working)
+        assert worker._background._tasks == {found_keeper(worker)}
+        assert status(worker).restarts == 0
+
+
+def found_keeper(worker: Worker) -> asyncio.Task[None] | None:
+    """The only task that a worker with nothing to do has: it waits for the end of the process."""
+    (only,) = worker._replicas.all
+    return only._keeper
+
+
+async def drained(call: Call) -> None:
+    async for _ in call:
+        pass
+
+
+async def test_work_that_a_closed_process_breaks_off_is_no_success(tmp_path: Path) -> None:
+    async with running() as worker, worker.call("forever", {"closed": str(tmp_path / "closed")}) as call:
+        await anext(aiter(call))
+        closing = asyncio.create_task(worker.close())
+        with pytest.raises(errors.EngineCrashed):
+            await drained(call)
+        await closing
+
+
+async def test_a_call_that_comes_when_the_worker_is_unloaded_for_idleness_gets_a_process_that_stays() -> None:
+    async with running() as worker:
+        pid = await loaded_pid(worker)
+        worker._unload_if_idle()
+        # Without a turn of the event loop in between.
+        assert await events(worker, "echo")
+        assert status(worker).pid != pid
+
+
+async def test_who_waits_for_a_load_that_is_given_up_is_told_of_the_shutdown(tmp_path: Path) -> None:
+    counter = tmp_path / "loads"
+    async with running(counter=str(counter), slow=True) as worker:
+        waiting = asyncio.create_task(events(worker, "echo"))
+        await until(counter.is_file)
+        await worker.close()
+        with pytest.raises(errors.Draining):
+            await waiting
 
 
 async def test_a_load_that_fails_says_why_and_can_be_tried_again() -> None:

@@ -21,6 +21,8 @@ class Echo(WorkerHandler):
         if counter := self.config.get("counter"):
             with Path(counter).open("a", encoding="ascii") as file:
                 file.write("x")
+        if self.config.get("slow"):
+            threading.Event().wait()
         if self.config.get("refuse"):
             raise errors.ConfigurationError("the weights are of the wrong kind")
         if self.config.get("die"):

@@ -53,6 +53,25 @@ def test_only_the_ends_of_several_chunks_are_joined() -> None:
     assert np.array_equal(made[FADE + 4800 : FADE + 9600], chunks[1])
 
 
+@pytest.mark.parametrize("quiet", [1, 3])
+def test_quiet_chunks_at_the_end_are_part_of_the_pause(quiet: int) -> None:
+    chunks = [tone(0.2), np.zeros(480, np.float32), tone(0.3, tail=0.1), *[tone(0, tail=0.1)] * quiet]
+    made = join(chunks, follows=False, pause=0.5)
+    assert len(made) == pytest.approx((0.2 + 0.02 + 0.3 + 0.5) * RATE, abs=FADE + 2)
+    assert not made[len(made) - RATE // 2 :].any()
+
+
+def test_words_of_quiet_chunks_at_the_end_are_told() -> None:
+    chunks = [
+        TimedAudio(tone(0.3), RATE, (SpokenWord("one", 0.0, 0.3),)),
+        TimedAudio(tone(0, tail=0.2), RATE, (SpokenWord("hush", 0.0, 0.2),)),
+        TimedAudio(tone(0, tail=0.2), RATE),
+    ]
+    made = list(joined(iter(chunks), follows=False, pause=0.5))
+    assert [word.word for chunk in made for word in chunk.words] == ["one", "hush"]  # type: ignore[attr-defined]
+    assert sum(chunk.duration for chunk in made) == pytest.approx(0.8, abs=1e-3)
+
+
 @pytest.mark.parametrize("pause", [None, 0.0, 0.5])
 def test_silence_alone_is_a_pause(pause: float | None) -> None:
     made = join([np.zeros(RATE, np.float32)], follows=True, pause=pause)

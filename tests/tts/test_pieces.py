@@ -39,8 +39,8 @@ def letters(text: str) -> str:
 def test_a_long_text_begins_with_a_clause_and_goes_on_as_long_as_it_is_let() -> None:
     assert cut(PARAGRAPH)[0] == "The stack speaks,"
     assert words(cut(PARAGRAPH)) == words([PARAGRAPH])
-    longest = {chars: max(map(len, cut(PARAGRAPH, chars))) for chars in (20, 60, 180)}
-    assert longest[20] < longest[60] < longest[180]
+    longest = {chars: max(map(len, cut(PARAGRAPH, chars))) for chars in (32, 60, 180)}
+    assert longest[32] < longest[60] < longest[180]
 
 
 def test_a_first_clause_may_be_longer_where_that_is_made_soon() -> None:
@@ -58,6 +58,69 @@ def test_pieces_may_grow_from_one_to_the_next() -> None:
         "and it listens.",
         "It runs on your own machine and needs no cloud at all.",
     ]
+
+
+def test_what_is_late_goes_on_to_the_end_of_a_clause_and_not_of_a_few_words() -> None:
+    text = "The stack speaks to all who listen and it goes on speaking as long as they let it, hour after hour, daily."
+    left = Pieces(text, longest=180, first_chars=32)
+    assert left.first().text == "The stack speaks to all"
+    assert left.next(5).text == "who listen and it goes on speaking as long as they let it,"
+    assert left.next(0).text == "hour after hour,"
+
+
+@pytest.mark.parametrize("chars", range(32, 60))
+def test_no_word_or_two_are_left_over(chars: int) -> None:
+    text = "The stack speaks, and nobody who is there has to wait for all of them in the end. It is well."
+    assert all(len(piece.split()) >= 3 for piece in cut(text, chars))
+
+
+def test_what_others_wait_for_grows_by_whole_sentences() -> None:
+    left = Pieces("The stack speaks, and it listens. Yes. " + PARAGRAPH, longest=180, first_chars=32)
+    assert left.first().text == "The stack speaks,"
+    assert left.next(0, shared=True).text == "and it listens. Yes."
+    assert left.next(None, shared=True).text == "The stack speaks, and it listens."
+    rest = PARAGRAPH.partition("listens. ")[2]
+    assert left.next(5, shared=True).text == rest[:54]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("今天的天气真的非常好我们一起去公园散步吧然后我们再回家吃晚饭看电视好不好", "今天的天气真的非常好我们"),
+        ("彼は昨日の夜遅くに東京駅から新幹線に乗って大阪へ向かったそうですがまだ着いていません", "彼は昨日の夜遅くに"),
+        ("我们公司在今年一共卖出了Volkswagen汽车一百二十万辆比去年多了三十万辆左右", "我们公司在今年一共卖出了"),
+        ("我们公司在今年一共卖出了123456789辆汽车比去年多了三十万辆左右大家都很高兴", "我们公司在今年一共卖出了"),
+    ],
+)
+def test_a_text_without_blanks_begins_with_a_few_characters(text: str, first: str) -> None:
+    left = Pieces(text, longest=180, first_chars=32)
+    assert not left.whole
+    assert left.first().text.startswith(first)
+    assert len(left.next(10).text) <= 32
+
+
+def test_ideographs_count_for_two_letters() -> None:
+    assert Pieces("我们一起去公园散步吧。" * 1, longest=180, first_chars=32).whole
+    assert not Pieces(
+        "我们一起去公园散步吧然后我们再回家吃晚饭看电视好不好我们一起去。", longest=180, first_chars=32
+    ).whole
+
+
+@pytest.mark.parametrize(("length", "short"), [(290, True), (310, False)])
+def test_a_short_text_is_one_sentence_that_is_not_long(length: int, short: bool) -> None:
+    text = ("word " * 100)[: length - 1].strip() + "."
+    assert Pieces(text, longest=180, first_chars=32).short is short
+    assert not Pieces("Hi. " + text, longest=180, first_chars=32).short
+    assert Pieces("我" * (length // 2), longest=180).short is short
+
+
+def test_a_mark_that_stands_alone_is_said_with_the_word_before_it() -> None:
+    text = "Mais qui donc a dit à tous ces gens de venir ici ce soir ? Vraiment ? ! Moi non plus !"
+    assert " ".join(cut(text, 20)) == text
+    assert " ".join(cut(text, None)) == text
+    assert pieces.by_sentence("Tu viens ? Oui !") == ["Tu viens ?", "Oui !"]
+    for chars in range(12, 60):
+        assert not any(piece[0] in "?!" for piece in cut(text, chars))
 
 
 def test_without_a_length_pieces_end_with_sentences() -> None:

@@ -47,8 +47,8 @@ def cloned(folder: Path, name: str = "anna", *, frames: bytes = b"\1\0\xff\x7f\0
 
 
 def use(references: References, engine: TtsEngine, voice: Voice) -> None:
-    with references.prepared(engine, voice, contextlib.nullcontext()):
-        pass
+    with references.using(engine, voice) as prepare:
+        prepare()
 
 
 def test_what_an_engine_has_is_found_by_the_recordings_hash(tmp_path: Path) -> None:
@@ -73,7 +73,8 @@ def test_a_voice_is_cloned_once_and_again_after_it_was_forgotten(tmp_path: Path)
 
 def test_a_voice_that_is_spoken_with_is_forgotten_at_the_end(tmp_path: Path) -> None:
     engine, references, voice = Remembering(), References(), cloned(tmp_path)
-    with references.prepared(engine, voice, contextlib.nullcontext()):
+    with references.using(engine, voice) as prepare:
+        prepare()
         references.forget(engine, voice)
         assert "anna" in engine.has
     assert engine.has == {}
@@ -81,8 +82,10 @@ def test_a_voice_that_is_spoken_with_is_forgotten_at_the_end(tmp_path: Path) -> 
 
 def test_a_voice_that_several_speak_with_is_forgotten_when_the_last_is_done(tmp_path: Path) -> None:
     engine, references, voice = Remembering(), References(), cloned(tmp_path)
-    with references.prepared(engine, voice, contextlib.nullcontext()):
-        with references.prepared(engine, voice, contextlib.nullcontext()):
+    with references.using(engine, voice) as prepare:
+        prepare()
+        with references.using(engine, voice) as again:
+            again()
             references.forget(engine, voice)
         assert "anna" in engine.has
     assert engine.has == {}
@@ -90,30 +93,26 @@ def test_a_voice_that_several_speak_with_is_forgotten_when_the_last_is_done(tmp_
 
 def test_a_new_voice_of_the_name_is_not_forgotten_with_the_old_one(tmp_path: Path) -> None:
     engine, references, voice = Remembering(), References(), cloned(tmp_path)
-    with references.prepared(engine, voice, contextlib.nullcontext()):
+    with references.using(engine, voice) as prepare:
+        prepare()
         references.forget(engine, voice)
         new = cloned(tmp_path, frames=b"\2\0")
         use(references, engine, new)
     assert engine.has == {"anna": traces.hash_of(new)}
 
 
-def test_an_engine_clones_in_its_turn(tmp_path: Path) -> None:
+def test_an_engine_clones_when_it_is_its_turn(tmp_path: Path) -> None:
     engine, references, voice = Remembering(), References(), cloned(tmp_path)
-    turns = []
-
-    @contextlib.contextmanager
-    def turn() -> Iterator[None]:
-        assert "anna" not in engine.has
-        yield
-        turns.append("anna" in engine.has)
-
-    with references.prepared(engine, voice, turn()):
-        assert turns == [True]
+    with references.using(engine, voice) as prepare:
+        assert engine.has == {}
+        prepare()
+        assert "anna" in engine.has
 
 
 def test_what_came_with_a_request_goes_with_it(tmp_path: Path) -> None:
     engine, references, voice = Remembering(), References(), cloned(tmp_path, one_shot=True)
-    with contextlib.suppress(RuntimeError), references.prepared(engine, voice, contextlib.nullcontext()):
+    with contextlib.suppress(RuntimeError), references.using(engine, voice) as prepare:
+        prepare()
         assert "anna" in engine.has
         raise RuntimeError
     assert engine.has == {}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +140,59 @@ def test_a_call_that_is_left_in_the_middle_gives_its_turn_back(worker: TtsWorker
     assert [next(stream).name, next(stream).name] == ["start", "audio"]
     stream.close()  # type: ignore[attr-defined]
     assert say(worker, "Hi.")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_nobody_gets_in_between_a_new_voice_and_its_first_piece(
+    worker: TtsWorker,
+    gate: Gate,
+    threads: ThreadPoolExecutor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+) -> None:
+    path = tmp_path / "eve.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(b"\1\0\xff\x7f" * 16_000)
+    voice = asdict(Voice(id="eve", name="eve", type="cloned", sample=path)) | {"sample": str(path)}
+    real = FakeTtsEngine.clone
+    if known:
+        gate.let(1)
+        list(worker.call("synthesize", {"text": "Known.", "voice": voice}))
+        gate.spoken.clear()
+    monkeypatch.setattr(FakeTtsEngine, "clone", lambda *args: (gate.spoken.append("clone"), real(*args)))
+    long = threads.submit(say, worker, " ".join(SENTENCES[:3]))
+    gate.wait_for(1)
+    other = threads.submit(say, worker, " ".join(SENTENCES[10:13]))
+    eventually(lambda: worker._scheduler.waiting == 1)
+    gate.let(1)
+    gate.wait_for(2)
+    eventually(lambda: worker._scheduler.waiting == 1)
+    new = threads.submit(lambda: list(worker.call("synthesize", {"text": "Hi.", "voice": voice})))
+    eventually(lambda: worker._scheduler.waiting == 2)
+    gate.let(9)
+    for each in (long, other, new):
+        each.result(SECONDS)
+    assert gate.spoken[2:5] == [*([] if known else ["clone"]), "Hi.", SENTENCES[1], SENTENCES[11]][:3]
+
+
+@pytest.mark.parametrize("callers", [2, 4])
+def test_texts_that_share_the_engine_are_not_cut_into_fragments(gate: Gate, callers: int) -> None:
+    worker = TtsWorker({"engine": "fake", "engine_options": {"first_chars": 32}, "utterance_cache_mb": 0})
+    gate.let(10_000)
+    worker.load()
+    text = "It runs on your own machine and needs no cloud at all. Every word stays where it was said. " * 16
+    gate.spoken.clear()
+    say(worker, text)
+    alone = len(gate.spoken)
+    gate.spoken.clear()
+    with ThreadPoolExecutor(callers) as pool:
+        for answer in [pool.submit(say, worker, text) for _ in range(callers)]:
+            answer.result(SECONDS)
+    worker.close()
+    assert len(gate.spoken) <= 1.3 * alone * callers
+    assert all(len(piece.split()) >= 3 for piece in gate.spoken)
 
 
 @pytest.mark.anyio

@@ -465,3 +465,43 @@ def test_the_pause_between_sentences_is_kept_whatever_the_pieces_are() -> None:
     text = "One two three four five, six seven eight nine ten eleven. Twelve thirteen. Fourteen!"
     none, long = (len(samples(paused(handler, text, pause))) for pause in (0.0, 1.0))
     assert long - none == 2 * 24_000
+
+
+@pytest.mark.parametrize("speed", [4.0, 0.25])
+def test_pauses_are_heard_as_long_as_they_are_asked_for_whatever_the_tempo(speed: float) -> None:
+    handler = worker()
+    text = "One two. Three four. Five six."
+    none, long = (paused(handler, text, pause, options={"speed": speed}) for pause in (0.0, 1.0))
+    heard = (len(samples(long)) - len(samples(none))) / 24_000 / long[0].data["tempo"]
+    assert heard == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_cut_at_a_comma_is_heard_as_long_at_any_tempo() -> None:
+    handler = quick(engine_options={"first_chars": 16})
+    text = "One two three, four five six seven eight nine ten eleven twelve thirteen."
+    sounds = [samples(events(handler, text, speed=speed))[: 24_000 * 9] for speed in (2.0, 4.0)]
+    assert (len(sounds[1]) - len(sounds[0])) / 24_000 == pytest.approx(0.12, abs=0.01)
+
+
+def test_only_one_short_sentence_is_waited_for_as_a_whole() -> None:
+    handler = quick()
+    sentence = "We went on along the river until the sun was down and nobody knew any more"
+    texts = [sentence + ".", " ".join([sentence] * 5) + ".", f"{sentence}. {sentence}."]
+    assert [next(call(handler, text)).data["short"] for text in texts] == [True, False, False]
+
+
+def test_an_answer_that_takes_too_much_room_is_not_collected(
+    spoken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = worker(utterance_cache_mb=0.25)
+    kept: list[int] = []
+    real = handler._utterances.keep
+    monkeypatch.setattr(
+        handler._utterances, "keep", lambda key, found, **more: (kept.append(len(found)), real(key, found, **more))
+    )
+    for _ in range(2):
+        events(handler, "Hello there, this is long.")
+    for _ in range(2):
+        events(handler, "Hello.")
+    assert len(spoken) == 3
+    assert len(kept) == 1

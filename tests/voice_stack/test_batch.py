@@ -15,7 +15,7 @@ import numpy as np
 import pysrt
 import pytest
 
-from asr.service import CALLS
+from asr.service import SHORT_CALLS
 
 pytestmark = pytest.mark.e2e
 FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"}
@@ -95,7 +95,7 @@ def test_a_stopped_batch_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_service_whose_queue_is_full_is_waited_for(start_service: Any, tmp_path: Path) -> None:
     service = start_service("asr", {**FAKE, "ASR_MAX_WAITING": "1", "ASR_ENGINE_OPTIONS__DELAY": "0.2"})
-    count = CALLS + 8
+    count = SHORT_CALLS + 8
     for number in range(count):
         # Equal recordings would share one run.
         record(tmp_path / f"{number}.wav", seconds=0.5 + number / 100)

@@ -53,9 +53,9 @@ def test_two_decoders_are_found_to_be_faster_and_the_next_service_has_them(state
     assert rows[1][-1] == "best"  # the fake engine waits, and two can wait at once
     assert str(state / "tuning.json") in result.stdout.replace("\n", "")
     (kept,) = json.loads((state / "tuning.json").read_text(encoding="utf-8"))
-    assert kept["setup"] == {"workers": 2, "threads": 1, "batch_size": 0}
+    assert kept["setup"] == {"device": "cpu", "workers": 2, "threads": 1, "batch_size": 0}
     service = AsrService(AsrSettings())
-    assert service.spec(service.host.default()).config["workers"] == 2
+    assert service.spec(service.host.default()).config["tuned"] == kept["setup"]
 
 
 def test_a_dry_run_keeps_nothing(state: Path) -> None:

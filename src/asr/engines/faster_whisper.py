@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import numpy as np
 from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.faster_whisper_decoding import Decoder, foreign_errors
 from asr.engines.faster_whisper_options import Decoding, FasterWhisperOptions, decoding
-from asr.engines.faster_whisper_prompt import context
+from asr.engines.faster_whisper_prompt import Prompts
 from asr.engines.faster_whisper_window import WhisperWork, padded_frames
 from asr.engines.log_mel import log_mel
 from asr.transcript import LanguageGuess, TranscribeOptions
@@ -55,10 +56,11 @@ class FasterWhisperEngine(WindowEngine):
         from faster_whisper import transcribe as library
 
         on_cpu = self.context.device == "cpu"
-        self.slots = self.context.workers or (min(usable_cores(), _MAX_REPLICAS) if on_cpu else 1)
         # Threads of one decoder wait for each other at every token: several decoders make more of the same cores.
         alone = self.context.workers == 1
         self.threads = self.context.threads or (min(_MAX_INTRA_THREADS, usable_cores()) if alone else 1)
+        fitting = max(1, min(usable_cores() // self.threads, _MAX_REPLICAS)) if on_cpu else 1
+        self.slots = self.context.workers or fitting
         self.batch_size = self.options.batch_size or (1 if on_cpu else _GPU_BATCH)
         self.window_seconds = _LONGEST_SECONDS if self.options.window_pad_seconds is None else _WINDOW_SECONDS
         if on_cpu:
@@ -79,6 +81,7 @@ class FasterWhisperEngine(WindowEngine):
             raise ModelBroken(f"faster-whisper cannot load {self._name}: {reason}") from error
         self.languages = self._known_languages()
         self._decoder = Decoder(library, self._model, self.options, on_cpu=on_cpu, slots=self.slots)
+        self._prompts = Prompts(self._decoder.tokenizer(None, "transcribe"))
         self._warm_up()
 
     def close(self) -> None:
@@ -100,6 +103,11 @@ class FasterWhisperEngine(WindowEngine):
         """Whether the language is detected on every window."""
         return self.options.multilingual
 
+    @property
+    def carries_prompt(self) -> bool:
+        """Whether every window sees the prompt."""
+        return self.options.carry_initial_prompt
+
     def check(self, options: TranscribeOptions) -> None:
         """Raise UnsupportedTask, or UnsupportedParameter (`language`, `languages`)."""
         if options.task == "translate" and (self._speaks_english_only or _TRANSCRIBES_ONLY.search(self._name)):
@@ -111,13 +119,17 @@ class FasterWhisperEngine(WindowEngine):
         require_finite(audio)
         language, candidates = self._wanted_languages(options)
         previous = previous if self.serial else ()
+        if self.serial and not self.carries_prompt:
+            # Text like any other that comes before: it stays until a high temperature takes it away.
+            previous = (*self._prompts.before(options.prompt), *previous)
+            options = replace(options, prompt=None)
         return self._work(
             audio.samples,
             decoding(self.options, options),
             task=options.task,
             language=language,
             candidates=candidates,
-            context=context(self._decoder.tokenizer(language, options.task), options, previous),
+            context=self._prompts.context(options, previous),
             previous=previous,
         )
 

@@ -59,6 +59,9 @@ class FasterWhisperOptions(EngineOptions):
     prompt_reset_on_temperature: float = Field(
         default=0.5, description="Text from above this temperature is not shown to the next window."
     )
+    carry_initial_prompt: bool = Field(
+        default=False, description="Whether every window sees the request's prompt, and not only the first."
+    )
     max_initial_timestamp: float = Field(
         default=1.0, ge=0, le=30, description="Latest start of the first text in a window, in seconds."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import lru_cache
 from typing import Any
 
 from asr.transcript import TranscribeOptions
@@ -11,20 +12,50 @@ from asr.transcript import TranscribeOptions
 log = logging.getLogger(__name__)
 # Half of the decoder's 448 positions are for what comes before the text; one of them opens it.
 CONTEXT_TOKENS = 223
+_KEPT = 64  # prompts, and lists of hotwords: those of the requests in work
 _SPECIAL_TOKEN = re.compile(r"<\|[^|]*\|>")
 
 
-def context(tokenizer: Any, request: TranscribeOptions, previous: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """Return the tokens before the start of the transcript, in at most one more than CONTEXT_TOKENS; often none.
+class Prompts:
+    """Makes the contexts of windows; those of one request have their words tokenised once."""
 
-    Hotwords come first and have their room; of the prompt and the `previous` tokens the end is kept.
-    """
-    words = _hotwords(tokenizer, request.hotwords)
-    room = CONTEXT_TOKENS - len(words)
-    prompt = plain(request.prompt or "")
-    before = [*(tokenizer.encode(f" {prompt}") if prompt else ()), *previous]
-    before = before[-room:] if room else []
-    return (tokenizer.sot_prev, *words, *before) if words or before else ()
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._hotwords = lru_cache(_KEPT)(self._encoded_hotwords)
+        self._prompt = lru_cache(_KEPT)(self._encoded_prompt)
+
+    def before(self, prompt: str | None) -> tuple[int, ...]:
+        """Return the tokens of a prompt as text that comes before, of a long one the end."""
+        return self._prompt(prompt) if prompt else ()
+
+    def context(self, request: TranscribeOptions, previous: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the tokens before the start of the transcript, in at most one more than CONTEXT_TOKENS; often none.
+
+        Hotwords come first and have their room, then the prompt; of both the prompt and the `previous` tokens the end
+        is kept.
+        """
+        words = self._hotwords(request.hotwords) if request.hotwords else ()
+        prompt = _last(self.before(request.prompt), CONTEXT_TOKENS - len(words))
+        previous = _last(previous, CONTEXT_TOKENS - len(words) - len(prompt))
+        shown = (*words, *prompt, *previous)
+        return (self._tokenizer.sot_prev, *shown) if shown else ()
+
+    def _encoded_prompt(self, prompt: str) -> tuple[int, ...]:
+        text = plain(prompt)
+        return _last(tuple(self._tokenizer.encode(f" {text}")), CONTEXT_TOKENS) if text else ()
+
+    def _encoded_hotwords(self, words: tuple[str, ...]) -> tuple[int, ...]:
+        """Return the tokens of as many of the first hotwords as the decoder has room for."""
+        joined = ""
+        tokens: tuple[int, ...] = ()
+        for count, word in enumerate(filter(None, map(plain, words))):
+            joined = f"{joined}, {word}" if joined else word
+            longer = tuple(self._tokenizer.encode(f" {joined}"))
+            if len(longer) > CONTEXT_TOKENS:
+                log.info("only the first %d of %d hotwords fit the model's context", count, len(words))
+                break
+            tokens = longer
+        return tokens
 
 
 def plain(text: str) -> str:
@@ -34,15 +65,5 @@ def plain(text: str) -> str:
     return text.strip()
 
 
-def _hotwords(tokenizer: Any, words: tuple[str, ...]) -> list[int]:
-    """Return the tokens of as many of the first hotwords as the decoder has room for."""
-    joined = ""
-    tokens: list[int] = []
-    for count, word in enumerate(filter(None, map(plain, words))):
-        joined = f"{joined}, {word}" if joined else word
-        longer = tokenizer.encode(f" {joined}")
-        if len(longer) > CONTEXT_TOKENS:
-            log.info("only the first %d of %d hotwords fit the model's context", count, len(words))
-            break
-        tokens = longer
-    return tokens
+def _last(tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
+    return tokens[-room:] if room > 0 else ()

@@ -16,6 +16,7 @@ from asr.engines.faster_whisper_window import TIMESTAMP_SECONDS, WhisperWork
 from asr.transcript import Segment, Word, spread_words
 
 _LEAST_REST_SECONDS = 1.0
+_LEAST_STEP_SECONDS = 0.2  # a window of 30 s has come to its end after 150 of them
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - faster-whisper's default
 
@@ -45,8 +46,8 @@ def cut(tokens: Sequence[int], timestamp_begin: int, duration: float) -> tuple[l
     reached = seconds[last - 1]
     if is_time[-1] and not is_time[-2]:
         return [*found, Cut(seconds[last], seconds[-1], list(tokens[last:]))], None
-    if reached >= _LEAST_REST_SECONDS and duration - reached > _LEAST_REST_SECONDS:
-        return found, reached
+    if duration - reached > _LEAST_REST_SECONDS:
+        return found, max(reached, _LEAST_STEP_SECONDS)
     return [*found, Cut(reached, max(duration, reached + TIMESTAMP_SECONDS), list(tokens[last:]))], None
 
 

@@ -109,7 +109,7 @@ class JobWork:
         audio, offset = _part(pcm, chunk.start, chunk.stop), chunk.start / pcm.sample_rate
         work = self._service.transcribe(
             audio,
-            _options(job),
+            _options(job, chunk),
             model=model,
             # Its name in the count of what ends workers.
             sha256=f"{job.id}/{chunk.number}",
@@ -125,9 +125,14 @@ class JobWork:
         return await self._store.run(self._store.finish_chunk, job.id, chunk.number, segments, guess, last=last)
 
 
-def _options(job: Job) -> TranscribeOptions:
-    """Return the options for the next chunk: the language that was heard first is the language of all that follows."""
+def _options(job: Job, chunk: Chunk) -> TranscribeOptions:
+    """Return the options for a chunk: the language that was heard first is the language of all that follows.
+
+    The prompt is the text before the first one.
+    """
     options = job.request.options
+    if chunk.number > 0:
+        options = replace(options, prompt=None)
     return replace(options, language=job.language) if job.language and options.language is None else options
 
 

@@ -23,6 +23,12 @@ _MARK = re.compile(
 )
 _OPENERS = "\"'“”„‚‘«»‹›([{¿¡（《「『【*_-"
 _FIRST_CJK = "\u2e80"
+# Thai, Lao, Myanmar, Khmer; ideographs, kana and what stands beside them. Korean has blanks.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\ua4cf\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_LONE = re.compile(r" (?:\.|[!?,;:»›]+)(?= |$)")  # as in French, or where words were joined by machines
+_LISTS = frozenset(",;、，；،؛")
 _LONGEST_ABBREVIATION = 16
 
 
@@ -69,7 +75,10 @@ def find(text: str) -> Boundaries:
     """Return the boundaries of `text`."""
     sentences: list[int] = []
     clauses: list[int] = []
+    lone = {match.start() for match in _LONE.finditer(text)}
     for match in _MARK.finditer(text):
+        if match.end() in lone:
+            continue
         if _ends_sentence(text, match, sentences[-1] if sentences else 0):
             sentences.append(match.end())
         elif not _ends_clause(text, match):
@@ -80,19 +89,24 @@ def find(text: str) -> Boundaries:
 
 
 def tears(text: str, end: int) -> bool:
-    """Tell whether a voice that stops at the blank at `end` would tear a number or an abbreviation from its word.
+    """Tell whether a voice that stops at the blank at `end` would tear a number, an abbreviation or a mark from a word.
 
     The end of a sentence looks like an abbreviation: ask only where none ends.
     """
     if text[end : end + 1] != " ":
         return False
     before, after = text[end - 1], text[end + 1]
-    return before == "." or before.isdigit() or after.isdigit()
+    return before == "." or before.isdigit() or after.isdigit() or _LONE.match(text, end) is not None
 
 
 def is_wide(char: str) -> bool:
     """Tell whether a character belongs to a script without blanks, as ideographs and kana do."""
     return char >= _FIRST_CJK
+
+
+def is_unspaced(char: str) -> bool:
+    """Tell whether a character belongs to a script whose words have no blanks between them."""
+    return _UNSPACED.match(char) is not None
 
 
 def _closed(ends: list[int], text: str) -> list[int]:
@@ -114,9 +128,20 @@ def _ends_sentence(text: str, match: re.Match[str], begin: int) -> bool:
 
 
 def _ends_clause(text: str, match: re.Match[str]) -> bool:
+    if _is_between_digits(text, match):
+        return False
     if stop := match["stop"]:
         return stop != "." and text[match.end()] == " "
     return not set(match["clause"]).isdisjoint(_WIDE_CLAUSES) or text[match.end() : match.end() + 1] in {"", " "}
+
+
+def _is_between_digits(text: str, match: re.Match[str]) -> bool:
+    """Tell whether a mark belongs to a score, a range or a sum; a comma between numbers is one of a list."""
+    if not _LISTS.isdisjoint(match[0]):
+        return False
+    before = text[max(0, match.start() - 2) : match.start()].rstrip()
+    after = text[match.end() : match.end() + 2].lstrip()
+    return before[-1:].isdigit() and after[:1].isdigit()
 
 
 def _is_part_of_a_word(text: str, dot: int, begin: int, following: str) -> bool:

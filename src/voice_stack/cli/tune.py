@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -57,8 +56,7 @@ async def _tune(settings: AsrSettings, name: str | None, *, keep: bool) -> None:
 
 async def _measured(service: AsrService, model: ModelRef) -> tuple[list[Measured], dict[Setup, VoiceStackError]]:
     """Return how fast each setup is, and what kept the others from being measured, as a GPU with too little memory."""
-    spec = service.spec(model)
-    spec = replace(spec, devices=spec.devices[:1])
+    spec = tuning.trial(service.spec(model))
     found: list[Measured] = []
     failed: dict[Setup, VoiceStackError] = {}
     with Console(stderr=True).status(f"loading {model.id}") as status:

@@ -342,6 +342,26 @@ def test_a_window_sees_the_text_before_it_only_where_it_shall(
     assert following.context[1:] == text.tokens
     assert finished(engine.decode([following])[0]).tokens[: len(text.tokens)] == text.tokens
     assert base.prepare(clip, TranscribeOptions(language="en"), previous=(1, 2)).context == ()
+    prompted = engine.prepare(clip, TranscribeOptions(language="en", prompt="Ask not."))
+    prompt = prompted.context[1:]
+    assert len(prompt) > 2
+    assert finished(engine.decode([prompted])[0]).tokens[: len(prompt)] == prompt, "the next window sees it as text"
+    hot = replace(prompted, decoding=replace(prompted.decoding, temperatures=(0.8,)), frames=3000)
+    assert finished(engine.decode([hot])[0]).tokens == (), "a high temperature takes it away"
+    engine.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("serial", [True, False])
+def test_a_prompt_is_carried_where_it_shall_be(model_dir: Callable[[str], Path], serial: bool) -> None:
+    options = {"carry_initial_prompt": True, "condition_on_previous_text": serial}
+    engine = FasterWhisperEngine(EngineContext(model=model_dir(ENGLISH), workers=1, options=options))
+    engine.load()
+    assert engine.carries_prompt
+    clip = Audio(np.zeros(16_000, np.float32), 16_000)
+    work = engine.prepare(clip, TranscribeOptions(prompt="Ask not."), previous=(1, 2))
+    assert work.previous == ((1, 2) if serial else ()), "the prompt is not in there twice"
+    assert work.context[-2:] == (1, 2) if serial else len(work.context) > 3
     engine.close()
 
 
@@ -350,6 +370,19 @@ def test_a_window_sees_the_text_before_it_only_where_it_shall(
 def test_language_of_four_seconds(base: FasterWhisperEngine, speech_data: Path, language: str) -> None:
     speech = load(speech_data / "multi" / f"read_{language}.wav")
     assert base.detect_language(Audio(speech.samples[8_000:72_000], 16_000)).language == language
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("cores", "threads", "slots"), [(8, 8, 1), (8, 3, 2), (2, 4, 1), (40, 0, 16)])
+def test_automatic_workers_share_the_cores_with_the_threads_that_were_given(
+    cores: int, threads: int, slots: int, model_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.engines.faster_whisper.usable_cores", lambda: cores)
+    monkeypatch.setattr(FasterWhisperEngine, "_replicas", lambda _: 1)
+    engine = FasterWhisperEngine(EngineContext(model=model_dir(ENGLISH), workers=0, threads=threads))
+    engine.load()
+    assert (engine.slots, engine.threads) == (slots, threads or 1)
+    engine.close()
 
 
 @pytest.mark.e2e

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_speech, is_suspicious
 from asr.engines.faster_whisper_options import FasterWhisperOptions, decoding
-from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS, context, plain
+from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS, Prompts, plain
 from asr.engines.faster_whisper_scores import token_logprobs
 from asr.engines.faster_whisper_segments import cut, placed
 from asr.engines.faster_whisper_window import WhisperWork, max_length, padded_frames, stacked, text_limit
@@ -108,7 +108,8 @@ def test_context_leaves_room_for_the_text() -> None:
     letters = SimpleNamespace(encode=lambda text: [ord(letter) for letter in text], sot_prev=ord("^"))
 
     def shown(previous: str = "", **options: Any) -> str:
-        return "".join(map(chr, context(letters, TranscribeOptions(**options), tuple(map(ord, previous)))))
+        tokens = Prompts(letters).context(TranscribeOptions(**options), tuple(map(ord, previous)))
+        return "".join(map(chr, tokens))
 
     assert shown() == shown(prompt=" ", hotwords=(" ",)) == ""
     assert shown(prompt="x" * 300 + "end") == "^" + "x" * (CONTEXT_TOKENS - 3) + "end"
@@ -118,6 +119,30 @@ def test_context_leaves_room_for_the_text() -> None:
     many = shown(prompt="y" * 300, hotwords=("a" * 100, "b" * 100, "c" * 100))
     assert many == "^ " + "a" * 100 + ", " + "b" * 100 + "y" * (CONTEXT_TOKENS - 203)
     assert shown(prompt="prompt", hotwords=("a" * (CONTEXT_TOKENS - 1),)) == "^ " + "a" * (CONTEXT_TOKENS - 1)
+
+
+def test_a_prompt_that_is_carried_is_not_pushed_out_by_the_text_before() -> None:
+    letters = SimpleNamespace(encode=lambda text: [ord(letter) for letter in text], sot_prev=ord("^"))
+    shown = Prompts(letters).context(TranscribeOptions(prompt="Ada"), (ord("b"),) * 300)
+    assert "".join(map(chr, shown)) == "^ Ada" + "b" * (CONTEXT_TOKENS - len(" Ada"))
+
+
+def test_prompt_and_hotwords_are_tokenised_once_for_all_windows(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    encoded: list[str] = []
+
+    def encode(text: str) -> list[int]:
+        encoded.append(text)
+        return list(range(len(text)))
+
+    prompts = Prompts(SimpleNamespace(encode=encode, sot_prev=0))
+    options = TranscribeOptions(prompt="Ada", hotwords=("a" * 200, "b" * 200))
+    first = prompts.context(options)
+    count = len(encoded)
+    assert count == 3
+    assert all(prompts.context(options, (7,) * each)[: len(first)] == first for each in range(5))
+    assert len(encoded) == count
+    assert [record.message for record in caplog.records] == ["only the first 1 of 2 hotwords fit the model's context"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +192,9 @@ def test_whispers_own_rules_decide_about_full_windows() -> None:
         ([at(0), 1, at(4), at(4)], [(0.0, 4.0, 3)], 4.0),
         ([at(0), 1, at(4), at(4), 2, 3], [(0.0, 4.0, 3)], 4.0),
         ([at(0), 1, at(8.5), at(8.5), 2, 3], [(0.0, 8.5, 3), (8.5, 9.0, 3)], None),
-        ([at(0), 1, at(0.5), at(0.5), 2, 3], [(0.0, 0.5, 3), (0.5, 9.0, 3)], None),
+        ([at(0), 1, at(0.8), at(0.8)], [(0.0, 0.8, 3)], 0.8),
+        ([at(0), 1, at(0.8), at(0.8), 2, 3], [(0.0, 0.8, 3)], 0.8),
+        ([at(0), 1, at(0.02), at(0.02), 2, 3], [(0.0, 0.02, 3)], 0.2),
         ([at(0), 1, at(9.5), at(9.5), 2], [(0.0, 9.5, 3), (9.5, 9.52, 2)], None),
         ([], [(0.0, 9.0, 0)], None),
     ],

@@ -9,6 +9,7 @@ import wave
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from asr.settings import AsrSettings
 from asr.transcript import TranscribeOptions
 from core.errors import NotFound
 from core.settings import Places
+from utils.audio.pcm import PcmFile
 from utils.uploads import UploadedFile
 
 ID = "job_" + "0" * 32
@@ -107,5 +109,37 @@ async def test_progress_moves_on_within_a_chunk(tmp_path: Path) -> None:
         assert job.status == "completed"
         assert {each.progress for each in seen if each.chunks_done == 0} > {0.0}
         assert [each.progress for each in seen] == sorted(each.progress for each in seen)
+    finally:
+        await service.close()
+
+
+async def test_the_prompt_comes_before_the_first_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "upload"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(8_000)
+        out.writeframes(bytes(range(256)) * (125 * 35))  # 70 seconds
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=9, sha256="0" * 64)
+    places = Places.model_construct(cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None)
+    service = JobService(AsrSettings(engine="fake", model="fake", preload=False, places=places))
+    shown: list[tuple[str | None, tuple[str, ...]]] = []
+    transcribe = service.transcribe
+
+    def watched(audio: PcmFile, options: TranscribeOptions, **more: Any) -> Any:
+        shown.append((options.prompt, options.hotwords))
+        return transcribe(audio, options, **more)
+
+    monkeypatch.setattr(service, "transcribe", watched)
+    try:
+        await service.start()
+        request = JobRequest(options=TranscribeOptions(prompt="Ada", hotwords=("Grace",)))
+        new = NewJob(id=ID, owner="", model="fake", request=request, fingerprint="f")
+        job = await service.jobs.submit(new, upload)
+        async with asyncio.timeout(60):
+            while job.is_open:
+                await asyncio.sleep(0.02)
+                job = await service.jobs.get(ID, owner="")
+        assert (job.status, shown) == ("completed", [("Ada", ("Grace",)), (None, ("Grace",))])
     finally:
         await service.close()

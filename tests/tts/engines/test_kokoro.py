@@ -145,7 +145,7 @@ def test_pieces_of_a_sentence_join_without_a_gap_or_a_click(kokoro: KokoroEngine
         sample_rate=kokoro.sample_rate,
         tempo=1.0,
     )
-    events = list(Speaker(kokoro, job, rate=rate, turn=nullcontext).events())
+    events = list(Speaker(kokoro, job, rate=rate, turn=nullcontext, waiting=lambda: 0).events())
     assert events[0].data["text"] == "When the sun went down,"
     assert len(events) > 1
     parts = [np.frombuffer(event.body, "<i2") / 32768 for event in events]

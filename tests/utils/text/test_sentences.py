@@ -79,6 +79,42 @@ def test_a_hindi_word_is_not_cut_inside_a_conjunct() -> None:
     assert all(piece.endswith("क्षि") for piece in split(word, max_chars=10))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "They won 10 - 5 at home.",
+        "It was 3 : 4 then.",
+        "Read 10 – 20 of them.",
+        "Read 10—20 of them.",
+        "From 10 -5 on.",
+    ],
+)
+def test_no_clause_ends_inside_a_score_or_a_range(text: str) -> None:
+    assert find(text).clauses == [len(text)]
+
+
+def test_clauses_end_beside_numbers() -> None:
+    assert [len(found) for found in (find("In 1990, 20 came - 3 left.").clauses, find("1, 2, 3").clauses)] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [
+        ("价格是3141592元", 6),
+        ("我买了Volkswagen", 8),
+        ("สวัสดีเพื่อน", 7),
+        ("ไปเที่ยว", 3),
+        ("อากาศเย็น", 6),
+        ("彼はちょっと", 3),
+    ],
+)
+def test_a_script_without_blanks_is_not_cut_where_characters_belong_together(text: str, longest: int) -> None:
+    first, second, *_ = split(text, max_chars=longest)
+    assert not (first[-1].isascii() and second[0].isascii())
+    assert first[-1] not in "เแโใไ"
+    assert second[0] not in "ょっ"
+
+
 def test_a_blank_line_is_a_boundary_and_a_single_line_break_is_a_blank() -> None:
     assert split("Heading\n\nSome wrapped\ntext.\r\n \t\r\nEnd", max_chars=100) == [
         "Heading",
