@@ -27,6 +27,7 @@ from core.engine_loading import EngineConfig, load_engine
 from core.errors import InternalError, UnsupportedParameter
 from core.scheduler import Cancelled, Request, Scheduler
 from core.worker import CallContext, Event, WorkerHandler
+from utils import memory
 from utils.audio import vad
 from utils.audio.pcm import Audio, PcmFile, Samples
 
@@ -72,7 +73,10 @@ class AsrWorker(WorkerHandler):
 
     def load(self) -> dict[str, Any]:
         """Make and load the engine of the configuration; ConfigurationError says what is wrong with it."""
-        engine = self._engine = load_engine(registry(), EngineConfig.model_validate(dict(self.config)))
+        config = EngineConfig.model_validate(dict(self.config))
+        if issubclass(registry().get(config.engine), WindowEngine):
+            memory.keep()  # every window needs about as much as the one before
+        engine = self._engine = load_engine(registry(), config)
         self._scheduler = _scheduler(engine)
         return {
             "engine": self.config["engine"],

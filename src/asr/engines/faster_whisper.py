@@ -20,7 +20,7 @@ from asr.engines.log_mel import log_mel
 from asr.transcript import LanguageGuess, TranscribeOptions
 from core.devices import usable_cores
 from core.errors import ConfigurationError, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
-from utils import languages, memory
+from utils import languages
 from utils.audio.pcm import Audio, Samples
 
 _FILES = ("config.json", "model.bin", "tokenizer.json")
@@ -63,8 +63,6 @@ class FasterWhisperEngine(WindowEngine):
         self.slots = self.context.workers or fitting
         self.batch_size = self.options.batch_size or (1 if on_cpu else _GPU_BATCH)
         self.window_seconds = _LONGEST_SECONDS if self.options.window_pad_seconds is None else _WINDOW_SECONDS
-        if on_cpu:
-            memory.keep()
         folder = self._folder()
         try:
             with foreign_errors():
