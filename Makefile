@@ -144,7 +144,7 @@ bench-env: dev
 bench-asr: test-models
 	$(BIN)/python -m bench.asr
 
-## bench-tts: speech beside the bare libraries and fastkokoro; QUICK=1
+## bench-tts: speech beside the bare libraries and fastkokoro; QUICK=1, CHARACTERS=25,110
 .PHONY: bench-tts
 bench-tts: test-models
 	$(BIN)/python -m bench.tts

@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
 
-from bench import asr_service, asr_speed, parts, results
+from bench import asr_estimate, asr_service, asr_speed, parts, results
 from bench.asr_bench import Bench
 from bench.asr_plan import AsrPlan
 from bench.machine import describe
@@ -58,11 +60,14 @@ def run(plan: AsrPlan, folder: Path, console: Console) -> results.Result:
     """Measure the parts of the plan, one after another, and write what is known after each. Raises NoSpeech."""
     spoken, found = clips(), parts_done(folder)
     machine = describe()
+    console.print(f"about {asr_estimate.minutes(plan, spoken):.0f} minutes on {asr_estimate.CORES} cores")
     for name in plan.parts:
         started = time.monotonic()
         console.rule(name)
         with tempfile.TemporaryDirectory(prefix="bench-asr-") as files:
-            part = MEASURES[name](Bench(plan, Path(files), spoken, lambda line: console.print(line, soft_wrap=True)))
+            part = _measured(
+                name, Bench(plan, Path(files), spoken, partial(console.print, soft_wrap=True, markup=False))
+            )
         part.details["seconds taken"] = round(time.monotonic() - started)
         if not machine.idle:
             part.notes.append(f"the machine was busy before the start (load {machine.load})")
@@ -74,6 +79,15 @@ def run(plan: AsrPlan, folder: Path, console: Console) -> results.Result:
     if found is None:
         raise ValueError("a plan without parts")
     return found
+
+
+def _measured(name: str, bench: Bench) -> Part:
+    """Measure a part. One that breaks off has no figures, those of an earlier run included; the others go on."""
+    try:
+        return MEASURES[name](bench)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said and fails the run
+        bench.say(traceback.format_exc())
+        return Part(failures=[f"broken off: {type(error).__name__}: {error}"])
 
 
 def parts_done(folder: Path) -> results.Result | None:

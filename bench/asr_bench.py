@@ -1,28 +1,32 @@
-"""What the parts of `make bench-asr` share: sides in turn over the same clips, their rows, and whether texts drift."""
+"""What the parts of `make bench-asr` share: sides in turn over the same clips, and their rows."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import asr_sides, processes, words
+from bench import asr_sides, processes
+from bench.asr_check import count
 from bench.asr_plan import AsrPlan
 from bench.parts import Part
-from bench.results import EDITS_MARGIN
 from bench.samples import SETTLE_SECONDS, interleave
-from bench.sides import Resident, Run, Side, row
+from bench.sides import OURS, Resident, Run, Runs, Side, row
 from bench.speech import Clip, between, some
-from bench.words import WordErrors
 
 SHORT_SECONDS = (2.0, 12.0)
 IDLE_SHARE, IDLE_LOOK_SECONDS, IDLE_PATIENCE = 0.1, 0.5, 120.0
 WARM_UP_CLIPS = 2
-Runs = dict[str, list[Run]]
-OURS = "ours"
+SEQUENTIAL, PLAIN, BATCHED, SPREAD = (
+    "faster-whisper",
+    "faster-whisper, without VAD",
+    "faster-whisper, batched",
+    "faster-whisper, a worker per core",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,21 @@ class Bench:
         return found if self.plan.clips is None else some(found, self.plan.clips)
 
     @contextmanager
-    def sides(self, *, sequential: bool = False, batched: bool = False, spread: bool = False) -> Iterator[list[Side]]:
-        """Start our service and the asked for ways to use bare faster-whisper; none of those without its model."""
+    def sides(self, *names: str) -> Iterator[list[Side]]:
+        """Start our service and the named ways to use bare faster-whisper; none of those without its model."""
         plan, cores = self.plan, self.plan.threads
+        ways: Mapping[str, tuple[int, int, Mapping[str, Any]]] = {
+            SEQUENTIAL: (1, cores, asr_sides.SEQUENTIAL),
+            PLAIN: (1, cores, asr_sides.WITHOUT_VAD),
+            BATCHED: (1, cores, asr_sides.BATCHED),
+            SPREAD: (cores, 1, asr_sides.SEQUENTIAL),
+        }
         with ExitStack() as stack:
             found: list[Side] = [stack.enter_context(asr_sides.ours(plan.settings))]
-            ways = {
-                SEQUENTIAL: (sequential, 1, cores, False),
-                BATCHED: (batched, 1, cores, True),
-                SPREAD: (spread, cores, 1, False),
-            }
-            for name, (wanted, workers, threads, batches) in ways.items():
-                if wanted and plan.model is not None:
-                    way = asr_sides.bare(name, plan.model, workers=workers, threads=threads, batched=batches)
+            for name in names:
+                workers, threads, options = ways[name]
+                if plan.model is not None:
+                    way = asr_sides.bare(name, plan.model, workers=workers, threads=threads, options=options)
                     found.append(stack.enter_context(way))
             for side in found:
                 self.warm_up(side)
@@ -79,33 +85,6 @@ class Bench:
         wer = errors.percent if errors else None
         part.rows.append(row(cell, side, runs, concurrency=clients, wer=wer))
         self.say("  " + ", ".join(f"{key} {value}" for key, value in part.rows[-1].items() if value not in {None, ""}))
-
-
-SEQUENTIAL, BATCHED, SPREAD = "faster-whisper", "faster-whisper, batched", "faster-whisper, a worker per core"
-
-
-def count(runs: Sequence[Run]) -> WordErrors | None:
-    """Return the word errors of the round in the middle; None where they cannot be counted."""
-    said = [one.clip.text for one in runs[0].heard]
-    if not any(said):
-        return None
-    found = [words.count(said, [one.text or "" for one in run.heard]) for run in runs]
-    counted = sorted((one for one in found if one is not None), key=lambda one: one.edits)
-    return counted[(len(counted) - 1) // 2] if counted else None
-
-
-def check(part: Part, cell: str, runs: Runs, *, reference: str) -> None:
-    """Add to the failures of a part where our texts are missing or worse than those of the reference."""
-    ours = runs[OURS]
-    if errors := sum(run.errors for run in ours):
-        part.failures.append(f"{cell}: {errors} errors")
-    if empty := sorted({name for run in ours for name in run.empty}):
-        part.failures.append(f"{cell}: no text for {', '.join(empty)}")
-    mine, theirs = count(ours), count(runs[reference]) if reference in runs else None
-    if mine and theirs and mine.edits > theirs.edits + EDITS_MARGIN:
-        part.failures.append(
-            f"{cell}: {mine.edits} wrong words of {mine.words}, {reference} has {theirs.edits} (+{EDITS_MARGIN} may be)"
-        )
 
 
 def speedup(runs: Runs, other: str) -> float:

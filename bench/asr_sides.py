@@ -20,7 +20,7 @@ from asr.transcript import TEMPERATURE_LADDER
 from bench import services
 from bench.clients import transcriber
 from bench.plan import LANGUAGE
-from bench.sides import Resident, Run
+from bench.sides import OURS, Resident, Run
 from bench.speech import Clip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,8 @@ SEQUENTIAL: Mapping[str, Any] = {
     "vad_filter": True,
 }
 """What `transcribe()` is told, so that it does the same work as our engine does by default."""
+WITHOUT_VAD: Mapping[str, Any] = {**SEQUENTIAL, "vad_filter": False}
+"""The library's own default, which is faster where nearly everything is speech."""
 BATCHED: Mapping[str, Any] = {"language": LANGUAGE, "beam_size": BEAM}
 
 
@@ -63,7 +65,7 @@ class Served(Resident):
 def ours(settings: Mapping[str, str]) -> Iterator[Served]:
     """Run our ASR service with the given settings, the rest as they are by default."""
     with services.running("asr", settings) as service:
-        side = Served("ours", service.pid, health=(service.url, "/livez"), url=service.url)
+        side = Served(OURS, service.pid, health=(service.url, "/livez"), url=service.url)
         with side.client:
             yield side
 
@@ -101,19 +103,23 @@ class Bare(Resident):
 
 
 @contextmanager
-def bare(name: str, model: Path, *, workers: int, threads: int, batched: bool = False) -> Iterator[Bare]:
+def bare(
+    name: str, model: Path, *, workers: int, threads: int, options: Mapping[str, Any] = SEQUENTIAL
+) -> Iterator[Bare]:
     """Load faster-whisper with so many workers of so many threads; as many calls run at once as it has workers."""
+    batch_size = BATCH_SIZE if options is BATCHED else 0
     config = {
         "model": str(model),
         "compute_type": COMPUTE_TYPE,
         "workers": workers,
         "threads": threads,
-        "batch_size": BATCH_SIZE if batched else 0,
-        "options": BATCHED if batched else SEQUENTIAL,
+        "batch_size": batch_size,
+        "options": dict(options),
     }
     command = [sys.executable, "-m", "bench.faster_whisper_child", json.dumps(config)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    told = f"num_workers={workers}, cpu_threads={threads}" + (f", batch_size={BATCH_SIZE}" if batched else "")
+    besides = f"batch_size={batch_size}" if batch_size else f"vad_filter={options['vad_filter']}"
+    told = f"num_workers={workers}, cpu_threads={threads}, {besides}"
     side = Bare(name, process.pid, told, process=process)
     listener = threading.Thread(target=side.listen)
     try:

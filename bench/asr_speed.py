@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from bench import peers
-from bench.asr_bench import BATCHED, OURS, SEQUENTIAL, SPREAD, Bench, Runs, check, count, speedup, throughput
+from bench.asr_bench import BATCHED, PLAIN, SEQUENTIAL, SPREAD, Bench, speedup, throughput
+from bench.asr_check import check, check_beside, check_points
 from bench.asr_plan import CLIENTS, QUICK_CLIPS
 from bench.parts import Part
 from bench.peers import Variant
 from bench.results import LONG_WER_LIMIT, WER_LIMIT
-from bench.sides import Resident, Run, Side
+from bench.sides import OURS, Resident, Run, Runs, Side
 from bench.speech import Clip, at_least, recording, some
 
 CELL_SHORT, CELL_REST, CELL_MINUTE, CELL_LONG = "clips of 2-12 s", "the other clips", "60 s", "10 min"
@@ -22,7 +23,7 @@ def short(bench: Bench) -> Part:
     """Measure one client with short clips, and in a whole run the word errors of all clips."""
     part, plan, clips = Part(), bench.plan, bench.short
     rest = [] if plan.quick else [clip for clip in bench.clips if clip not in clips]
-    with bench.sides(sequential=True, batched=not plan.quick) as sides:
+    with bench.sides(SEQUENTIAL, PLAIN, *(() if plan.quick else (BATCHED,))) as sides:
         runs = bench.measure(CELL_SHORT, sides, clips, clients=1, rounds=plan.rounds)
         for side in sides:
             bench.tell(part, CELL_SHORT, side, runs[side.name], clients=1)
@@ -31,13 +32,13 @@ def short(bench: Bench) -> Part:
             bench.tell(part, CELL_REST, side, others[side.name], clients=1)
     for name, found in runs.items():
         part.samples[name] = [round(one.seconds, 4) for run in found for one in run.heard]
-    check(part, CELL_SHORT, runs, reference=SEQUENTIAL)
+    check_beside(part, CELL_SHORT, runs, SEQUENTIAL)
     if others:
-        check(part, CELL_REST, others, reference=SEQUENTIAL)
-    if SEQUENTIAL in runs:
-        part.figures["short_clips_vs_bare_speedup"] = speedup(runs, SEQUENTIAL)
-        if not plan.quick:
-            _compare_words(part, _joined(runs, others))
+        check_beside(part, CELL_REST, others, SEQUENTIAL)
+    if faster := [speedup(runs, name) for name in (SEQUENTIAL, PLAIN) if name in runs]:
+        part.figures["short_clips_vs_bare_speedup"] = min(faster)
+    if not plan.quick:
+        _compare_words(part, _joined(runs, others))
     return part
 
 
@@ -55,18 +56,13 @@ def _joined(runs: Runs, others: Runs) -> Runs:
 
 
 def _compare_words(part: Part, runs: Runs) -> None:
-    mine, theirs = count(runs[OURS]), count(runs[SEQUENTIAL])
-    if mine is None or theirs is None:
-        part.notes.append("word errors were not counted: run `make bench-env`")
-        return
-    delta = round(mine.percent - theirs.percent, 3)
-    part.figures |= {
-        "short_clips_wer_delta_points": delta,
-        "short_clips_edits": mine.edits,
-        "short_clips_bare_edits": theirs.edits,
-    }
-    if delta > WER_LIMIT:
-        part.failures.append(f"the word error rate is {delta} points above {SEQUENTIAL}'s; {WER_LIMIT} are allowed")
+    if found := check_points(part, "all clips", runs, SEQUENTIAL, limit=WER_LIMIT):
+        delta, mine, theirs = found
+        part.figures |= {
+            "short_clips_wer_delta_points": delta,
+            "short_clips_edits": mine,
+            "short_clips_bare_edits": theirs,
+        }
 
 
 def clients(bench: Bench) -> Part:
@@ -75,7 +71,7 @@ def clients(bench: Bench) -> Part:
     programs = {} if plan.model is None else peers.variants(plan.model, plan.threads)
     for missing in sorted({peers.SERVER, peers.CLI} - set(programs)):
         part.notes.append(f"{missing} is not installed and was left out: run `make bench-env`")
-    with bench.sides(spread=True) as sides, ExitStack() as stack:
+    with bench.sides(SPREAD) as sides, ExitStack() as stack:
         runs: Runs = {}
         for name, ways in programs.items():
             if (best := _best(bench, part, name, ways)) is not None:
@@ -86,7 +82,7 @@ def clients(bench: Bench) -> Part:
         runs |= bench.measure(CELL_SHORT, sides, clips, clients=CLIENTS, rounds=plan.rounds)
         for side in sides:
             bench.tell(part, CELL_SHORT, side, runs[side.name], clients=CLIENTS)
-        check(part, f"{CELL_SHORT}, {CLIENTS} clients", runs, reference=SPREAD)
+        check_beside(part, f"{CELL_SHORT}, {CLIENTS} clients", runs, SPREAD)
         for number in plan.other_clients:
             _other(bench, part, [side for side in sides if isinstance(side, Resident)], number)
     part.samples = {name: [round(run.throughput, 3) for run in found] for name, found in runs.items()}
@@ -126,16 +122,20 @@ def _other(bench: Bench, part: Part, sides: Sequence[Side], number: int) -> None
     runs = bench.measure(CELL_SHORT, sides, clips, clients=number, rounds=bench.plan.rounds)
     for side in sides:
         bench.tell(part, CELL_SHORT, side, runs[side.name], clients=number)
-    check(part, f"{CELL_SHORT}, {number} clients", runs, reference=SPREAD)
+    check_beside(part, f"{CELL_SHORT}, {number} clients", runs, SPREAD)
 
 
 def _compare_throughput(part: Part, runs: Runs) -> None:
     ours = throughput(runs[OURS])
     if SPREAD in runs:
         part.figures["throughput_vs_bare_2x1_c8"] = round(ours / throughput(runs[SPREAD]), 3)
-    against = {name: round(ours / throughput(runs[name]), 3) for name in (peers.SERVER, peers.CLI) if name in runs}
-    for name, ratio in against.items():
-        part.figures[f"throughput_vs_{name.replace('-', '_')}_c8"] = ratio
+    against: dict[str, float] = {}
+    for name in (peers.SERVER, peers.CLI):
+        if errors := sum(run.errors for run in runs.get(name, ())):
+            part.notes.append(f"{name} had {errors} errors, so ours is not compared with it")
+        elif name in runs:
+            against[name] = round(ours / throughput(runs[name]), 3)
+            part.figures[f"throughput_vs_{name.replace('-', '_')}_c8"] = against[name]
     if len(against) == len({peers.SERVER, peers.CLI}):
         part.figures["throughput_vs_servers_c8"] = min(against.values())
 
@@ -145,17 +145,18 @@ def long(bench: Bench) -> Part:
     part, plan = Part(), bench.plan
     minute = recording(bench.clips, bench.folder / "minute.flac", min(60.0, plan.long_seconds))
     file = recording(bench.clips, bench.folder / "long.flac", plan.long_seconds)
-    with bench.sides(sequential=True, batched=True) as sides:
-        for cell, clip, rounds in ((CELL_MINUTE, minute, plan.rounds), (CELL_LONG, file, plan.long_rounds)):
-            runs = bench.measure(cell, sides, [clip], clients=1, rounds=rounds)
-            for side in sides:
-                bench.tell(part, cell, side, runs[side.name], clients=1)
-            check(part, cell, {OURS: runs[OURS]}, reference="")  # words are compared below, in points
+    with bench.sides(SEQUENTIAL, BATCHED) as sides:
+        found = {
+            cell: _one_file(bench, part, sides, cell, file) for cell, file in ((CELL_MINUTE, minute), (CELL_LONG, file))
+        }
+    runs = found[CELL_LONG]
+    check_beside(part, CELL_MINUTE, found[CELL_MINUTE], SEQUENTIAL)
+    check(part, CELL_LONG, runs)
     part.samples = {name: [round(run.seconds, 3) for run in found] for name, found in runs.items()}
     if SEQUENTIAL in runs:
         part.figures["long_file_vs_bare_speedup"] = speedup(runs, SEQUENTIAL)
         part.figures["long_file_vs_bare_batched_speedup"] = speedup(runs, BATCHED)
-        _compare_long_words(part, runs, quick=plan.quick)
+    _compare_long_words(part, runs, quick=plan.quick)
     if not plan.quick and plan.model is not None:
         for ways in peers.variants(plan.model, plan.threads).values():
             for way in ways.values():
@@ -163,15 +164,14 @@ def long(bench: Bench) -> Part:
     return part
 
 
+def _one_file(bench: Bench, part: Part, sides: Sequence[Side], cell: str, clip: Clip) -> Runs:
+    runs = bench.measure(cell, sides, [clip], clients=1, rounds=bench.plan.long_rounds)
+    for side in sides:
+        bench.tell(part, cell, side, runs[side.name], clients=1)
+    return runs
+
+
 def _compare_long_words(part: Part, runs: Runs, *, quick: bool) -> None:
-    mine, theirs = count(runs[OURS]), count(runs[SEQUENTIAL])
-    if mine is None or theirs is None:
-        part.notes.append("word errors were not counted: run `make bench-env`")
-        return
-    delta = round(mine.percent - theirs.percent, 3)
-    if not quick:
-        part.figures["long_file_wer_delta_points"] = delta
-    if delta > LONG_WER_LIMIT:
-        part.failures.append(
-            f"the word error rate is {delta} points above {SEQUENTIAL}'s; {LONG_WER_LIMIT} are allowed"
-        )
+    found = check_points(part, CELL_LONG, runs, SEQUENTIAL, limit=LONG_WER_LIMIT)
+    if found and not quick:
+        part.figures["long_file_wer_delta_points"] = found[0]

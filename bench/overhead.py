@@ -29,6 +29,7 @@ from core.model_entry import ModelRef
 from core.settings import Places
 from tts.engine_factory import registry as tts_engines
 from tts.settings import TtsSettings
+from utils.text.wer import words
 
 TEXT = " ".join(audio.SENTENCES[:2])
 DECODING = {"beam_size": 5, "temperature": list(TEMPERATURE_LADDER), "condition_on_previous_text": False}
@@ -141,7 +142,8 @@ def notes(machine: Machine, answers: Mapping[str, Iterable[Answer]]) -> list[str
         found.append(f"the machine was busy before the start (load {machine.load})")
     for file in ("wav", "mp3"):
         sides = [side for side in answers if side.endswith(f"_{file}") and not side.startswith("tts")]
-        heard = {one.text for side in sides for one in answers[side]}
+        # Windows of another length may come with another punctuation.
+        heard = {" ".join(words(one.text)) for side in sides for one in answers[side]}
         if len(heard) > 1:
             found.append(f"the sides did not hear the same in the {file} file: {sorted(heard)}")
     return found

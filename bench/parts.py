@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import environments
 from bench.machine import Machine
 from bench.results import Result, Row
 
-SOURCES = Path(__file__).resolve().parent.parent / "src"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -26,11 +27,16 @@ class Part:
     failures: list[str] = field(default_factory=list)
 
 
-def code() -> str:
-    """Return a name for the code of the services as it is now, committed or not."""
+def code(root: Path = ROOT, environments: Path = environments.FOLDER) -> str:
+    """Return a name for the code as it is now, committed or not: ours, that of the benchmarks, and the other programs.
+
+    `environments` is the folder of those programs; what each is made of is in its stamp.
+    """
+    folders = (root / "src", root / "bench")
+    found = [*(path for folder in folders for end in ("*.py", "*.toml") for path in folder.rglob(end))]
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted([*found, root / "pyproject.toml", *environments.glob("*/built.stamp")]):
+        digest.update(f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:12]
 
 

@@ -43,11 +43,11 @@ class Plan:
         return "int8" if self.device == "cpu" else "float16"
 
     def service(self, name: Name) -> dict[str, str]:
-        """Return the settings of a service."""
+        """Return the settings of a service: one decoder with all the threads, as the engine alone has it."""
         model = ASR_MODEL if name == "asr" else TTS_MODEL
         settings = {"MODEL": model, "DEVICE": self.device, "THREADS": str(self.threads)}
         if name == "asr":
-            settings["COMPUTE_TYPE"] = self.compute_type
+            settings |= {"COMPUTE_TYPE": self.compute_type, "WORKERS": "1"}
         return {f"{name.upper()}_{key}": value for key, value in settings.items()}
 
     def context(self, model: ModelRef) -> dict[str, Any]:

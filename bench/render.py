@@ -1,6 +1,7 @@
 """docs/performance.md out of bench/results/reference: `python -m bench.render`, with --check only says if it is stale.
 
-`--adopt` first makes the latest results the reference ones; quick and unfinished ones are refused.
+`--adopt asr tts` first makes the latest results the reference ones, without names all there are; quick and unfinished
+ones are refused.
 """
 
 from __future__ import annotations
@@ -86,9 +87,8 @@ def _figures(name: str, result: Result) -> list[str]:
 def _cells(result: Result) -> Iterator[str]:
     """Yield a table for each part that has cells; a column without any value is left out."""
     for part, rows in result.tables.items():
-        columns = [
-            key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)
-        ]
+        names = dict.fromkeys(key for row in rows for key in row)
+        columns = [key for key in names if any(row.get(key) not in (None, "") for row in rows)]
         shown = [[_shown(row.get(column)) for column in columns] for row in rows]
         yield f"### {PART_TITLES.get(part, part)}\n\n{_table(columns, shown)}"
 
@@ -144,21 +144,37 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def adopt(latest: Path = LATEST, reference: Path = REFERENCE) -> None:
-    """Make the latest results the reference ones; ValueError for results that are not worth it, and for none at all."""
-    paths = {name: path for name in FIGURES if (path := latest / f"{name}.json").is_file()}
-    if not paths:
+def adopt(names: Sequence[str] = (), latest: Path = LATEST, reference: Path = REFERENCE) -> None:
+    """Make the latest results the reference ones; no names: all there are.
+
+    ValueError for results that are not worth it, and for none at all. Those of batches on a CPU are passed over: they
+    only test the program.
+    """
+    paths = {name: latest / f"{name}.json" for name in names or FIGURES}
+    found = {name: read(path) for name, path in paths.items() if path.is_file()}
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"no results of {', '.join(missing)} in {latest}")
+    if "gpu" in found and found["gpu"].settings.get("device") == "cpu":
+        print("gpu: not adopted, because it was measured on a CPU")
+        del found["gpu"]
+        if not found:
+            return
+    if not found:
         raise ValueError(f"no results in {latest}")
-    for name, path in paths.items():
-        found = read(path)
-        if found.failures:
-            raise ValueError(f"{name}: {found.failures[0]}")
-        missing = [figure.key for figure in FIGURES[name] if figure.key not in found.figures]
-        if found.quick or missing:
-            raise ValueError(f"{name}: run `{COMMANDS[name]}` whole first; missing: {', '.join(missing) or 'rounds'}")
+    for name, result in found.items():
+        _refuse(name, result)
     reference.mkdir(parents=True, exist_ok=True)
-    for path in paths.values():
-        shutil.copy(path, reference)
+    for name in found:
+        shutil.copy(paths[name], reference)
+
+
+def _refuse(name: str, result: Result) -> None:
+    """Raise ValueError for a result that is not worth publishing."""
+    if result.failures:
+        raise ValueError(f"{name}: {result.failures[0]}")
+    missing = [figure.key for figure in FIGURES[name] if figure.key not in result.figures]
+    if result.quick or missing:
+        raise ValueError(f"{name}: run `{COMMANDS[name]}` whole first; missing: {', '.join(missing) or 'rounds'}")
 
 
 def main() -> int:
@@ -166,10 +182,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--check", action="store_true", help="change nothing; exit status 1 when the page is stale")
-    choice.add_argument("--adopt", action="store_true", help="make the latest results the reference ones first")
+    choice.add_argument(
+        "--adopt",
+        nargs="*",
+        choices=list(FIGURES),
+        metavar="NAME",
+        help=f"make the latest results the reference ones first, those of {', '.join(FIGURES)} or all",
+    )
     arguments = parser.parse_args()
-    if arguments.adopt:
-        adopt()
+    if arguments.adopt is not None:
+        adopt(arguments.adopt)
     text = render({name: read(path) for name in FIGURES if (path := REFERENCE / f"{name}.json").is_file()})
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
         return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.machine import Machine
@@ -110,6 +111,8 @@ ASR = (
 )  # fmt: skip
 TTS = (
     Figure("kokoro_first_byte_vs_fastkokoro", "Kokoro's first byte / fastkokoro's, 110 characters", limit=0.4),
+    Figure("kokoro_first_byte_vs_fastkokoro_adaptive", "the same, fastkokoro told to begin with a few words"),
+    Figure("kokoro_first_byte_vs_bare", "Kokoro's first byte / that of kokoro-onnx, 110 characters"),
     Figure("piper_first_byte_ms_over_bare", "Piper's first byte, above the bare library's", "ms", limit=20.0),
     Figure("underruns", "times a player would have run dry", "times", limit=0.0),
 )
@@ -193,7 +196,7 @@ def publish(name: str, result: Result, console: Console) -> None:
     """Print a result and write its file."""
     console.print(table(name, result.figures))
     for note in result.notes:
-        console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     for failure in result.failures:
-        console.print(f"[red]failed:[/] {failure}", soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(failure)}", soft_wrap=True)
     console.print(f"wrote {write(name, result)}", soft_wrap=True)

@@ -43,7 +43,10 @@ def running(name: Name, settings: Mapping[str, str] | None = None) -> Iterator[S
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,  # a .env in the current folder would be read
-            env=inherited | {"VOICE_STACK_TMP": folder, "LOG_LEVEL": "WARNING"} | dict(settings or {}),
+            # In the state folder of a user there may be what `voice-stack tune` found.
+            env=inherited
+            | {"VOICE_STACK_TMP": folder, "VOICE_STACK_STATE": f"{folder}/state", "LOG_LEVEL": "WARNING"}
+            | dict(settings or {}),
         )
         try:
             yield Service(name, _address(process), process.pid)

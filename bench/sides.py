@@ -18,6 +18,7 @@ from bench.samples import percentile
 from bench.speech import Clip
 
 READINGS_PER_SECOND = 2.0
+OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Run:
     def empty(self) -> list[str]:
         """The names of clips with words in them that came back without any."""
         return [one.clip.path.name for one in self.heard if one.clip.text and one.text is not None and not one.text]
+
+
+Runs = dict[str, list[Run]]
+"""The rounds of each side, by its name."""
 
 
 class Side(ABC):

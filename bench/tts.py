@@ -5,23 +5,20 @@ Environment: QUICK=1 for the figures alone, CHARACTERS=25,110 for some lengths o
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import httpx
-import soundfile
 from rich.console import Console
 from rich.progress import Progress
 
 from bench import environments, results, services
 from bench.machine import describe
-from bench.plan import ASR_MODEL, LANGUAGE, Plan
+from bench.plan import Plan
 from bench.samples import SETTLE_SECONDS, interleave
 from bench.tables import shown
 from bench.tts_cells import (
@@ -35,16 +32,15 @@ from bench.tts_cells import (
     SERVICE,
     Cell,
     details,
-    failures,
     figures,
     notes,
 )
+from bench.tts_check import failures, understood
 from bench.tts_plan import Part, chosen, planned
 from bench.tts_sides import FASTKOKORO, Speak, Spoken, bare, fastkokoro, over_http, write_voices
+from bench.tts_texts import Supply
 from core.catalogue import Catalogue
 from core.settings import Places
-from utils.audio.pcm import Samples
-from utils.text.wer import edits, words
 
 VOICE = "af_heart"
 MODELS = {KOKORO: "kokoro", PIPER: "piper-en_US-joe-medium"}
@@ -53,7 +49,6 @@ AS_SHIPPED: Mapping[str, str] = {}
 ADAPTIVELY = {"STREAM_STRATEGY": "adaptive"}
 """fastkokoro's own way to a first byte sooner: the first piece is 12 characters or 4 words, later ones longer."""
 SECONDS_PER_ANSWER = 900.0
-WORDS = 20
 WIDTH = 170
 """Columns of the table where there is no terminal."""
 
@@ -108,17 +103,11 @@ def _folder(engine: str) -> Path:
     return path
 
 
-def measure(engine: str, part: Part, sides: Mapping[str, Speak], progress: Progress) -> list[Cell]:
-    """Measure those sides of a part that there are; all begin with the same text, each round has another one."""
-    calls = {
-        name: partial(_next_round, sides[name], part.length.rounds(part.clients))
-        for name in part.sides
-        if name in sides
-    }
-    task = progress.add_task(
-        f"{engine}, {part.length.name}, {part.clients} at once",
-        total=len(calls) * (part.rounds + part.warm_up),
-    )
+def measure(engine: str, part: Part, sides: Mapping[str, Speak], supply: Supply, progress: Progress) -> list[Cell]:
+    """Measure those sides of a part that there are; all speak the same texts, which nobody has spoken before."""
+    texts = supply.take(part.length, clients=part.clients, rounds=part.warm_up + part.rounds)
+    calls = {name: partial(_next_round, sides[name], iter(texts)) for name in part.sides if name in sides}
+    task = progress.add_task(f"{engine}, {part.length.name}, {part.clients} at once", total=len(calls) * len(texts))
     kept = interleave(
         calls, rounds=part.rounds, warm_up=part.warm_up, tick=lambda: progress.advance(task), settle=SETTLE_SECONDS
     )
@@ -129,49 +118,8 @@ def _next_round(speak: Speak, rounds: Iterator[tuple[str, ...]]) -> list[Spoken]
     return speak(next(rounds))
 
 
-def understood(cells: Sequence[Cell], plan: Plan, client: httpx.Client) -> list[Cell]:
-    """Return the cells, those of one client with the word error rate of their first answers, as our ASR hears them."""
-    found = list(cells)
-    with services.running("asr", {"ASR_MODEL": ASR_MODEL, "ASR_DEVICE": plan.device}) as service:
-        for place, cell in enumerate(cells):
-            if cell.clients == 1 and cell.is_audio:
-                heard = [(spoken.text, _hear(client, service.url, spoken)) for spoken in _enough(cell.answers)]
-                said = [words(text) for text, _ in heard]
-                wrong = sum(edits(one, words(other)) for one, (_, other) in zip(said, heard, strict=True))
-                found[place] = replace(cell, wer=wrong / sum(map(len, said)))
-    return found
-
-
-def _enough(answers: Sequence[Spoken]) -> Iterator[Spoken]:
-    """Yield answers until so many words were said that one wrong one is not a failure."""
-    said = 0
-    for spoken in answers:
-        yield spoken
-        said += len(words(spoken.text))
-        if said >= WORDS:
-            return
-
-
-def _hear(client: httpx.Client, url: str, spoken: Spoken) -> str:
-    files = {"file": ("speech.wav", _wav(spoken))}
-    answer = client.post(f"{url}/v1/audio/transcriptions", files=files, data={"language": LANGUAGE})
-    answer.raise_for_status()
-    return str(answer.json()["text"])
-
-
-def _wav(spoken: Spoken) -> bytes:
-    target = io.BytesIO()
-    samples: Samples
-    samples, _ = soundfile.read(
-        io.BytesIO(spoken.audio), dtype="int16", samplerate=spoken.rate, channels=1, format="RAW", subtype="PCM_16",
-        endian="LITTLE",
-    )  # fmt: skip
-    soundfile.write(target, samples, spoken.rate, format="WAV", subtype="PCM_16")
-    return target.getvalue()
-
-
 def main() -> int:
-    """Measure, print the tables and write bench/results/latest/tts.json; 1 when what was spoken is not understood."""
+    """Measure, print the tables and write bench/results/latest/tts.json; 1 when the words suffer."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     machine, plan = describe(), Plan.from_environment()
     cells: list[Cell] = []
@@ -181,10 +129,10 @@ def main() -> int:
         Progress(console=console) as progress,
     ):
         for engine, opened in ((KOKORO, kokoro_sides), (PIPER, piper_sides)):
-            todo = planned(engine)
+            todo, supply = planned(engine), Supply()
             with opened(plan, client, Path(folder), {side for part in todo for side in part.sides}) as sides:
                 for part in todo:
-                    cells += measure(engine, part, sides, progress)
+                    cells += measure(engine, part, sides, supply, progress)
         cells = understood(cells, plan, client)
     found = [*(["quick run: few rounds, and not every cell"] if results.is_quick() else []), *notes(cells)]
     if environments.program(FASTKOKORO) is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.results import Row
 from bench.tts_sides import FASTKOKORO, Spoken
 from bench.tts_texts import LENGTHS, ONE_SENTENCE, TWO_SENTENCES, Length
+from bench.words import WordErrors
 
 KOKORO, PIPER = "kokoro", "piper"
 SERVICE, KOKORO_ONNX, PIPER_TTS = "service", "kokoro-onnx", "piper-tts"
@@ -16,18 +17,17 @@ MP3, CREATE, ADAPTIVE = "service, mp3", "kokoro-onnx, create()", "fastkokoro, ad
 BARE = {KOKORO: KOKORO_ONNX, PIPER: PIPER_TTS}
 FAST_ENOUGH = 0.8
 """The seconds per second of speech that an engine may take at most if nothing is to be waited for."""
-MOST_WRONG = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """All rounds of one side: in each, one answer per client. `wer` is the word error rate of the first ones."""
+    """All rounds of one side: in each, one answer per client. `words` are those that were not understood."""
 
     engine: str
     side: str
     length: Length
     rounds: Sequence[Sequence[Spoken]]
-    wer: float | None = None
+    words: WordErrors | None = None
 
     @property
     def clients(self) -> int:
@@ -91,7 +91,7 @@ class Cell:
             "underruns": self.underruns if audio else None,
             "silence s": round(self.silence, 2) if audio else None,
             "counted": "yes" if self.counts else "",
-            "WER": None if self.wer is None else round(self.wer, 3),
+            "WER %": None if self.words is None else round(self.words.percent, 2),
         }
 
 
@@ -150,13 +150,4 @@ def notes(cells: Sequence[Cell]) -> list[str]:
     return [
         f"underruns are not counted in the cell {cell.name}: it takes {cell.rtf:.2f} s for a second of speech"
         for cell in slow
-    ]
-
-
-def failures(cells: Iterable[Cell]) -> list[str]:
-    """Return the cells of ours whose words were not understood."""
-    return [
-        f"{cell.name}: {cell.wer:.0%} of the words were not understood"
-        for cell in cells
-        if cell.side == SERVICE and cell.wer is not None and cell.wer > MOST_WRONG
     ]

@@ -24,34 +24,33 @@ class Part:
     rounds: int
     warm_up: int
 
-    @property
-    def answers(self) -> int:
-        """How many calls of a side this makes, all sides taken together."""
-        return len(self.sides) * (self.rounds + self.warm_up)
-
 
 def parts(engine: str, *, quick: bool, characters: frozenset[int] | None = None) -> Iterator[Part]:
     """Yield what is measured of an engine; `characters` chooses among the lengths.
 
-    Quick: everything that a figure is made of, and of the rest our service alone and only once.
+    Quick: everything that a figure is made of, and of the rest our service and the bare library, which must say the
+    same words.
     """
-    everything = (SERVICE, BARE[engine], FASTKOKORO) if engine == KOKORO else (SERVICE, BARE[engine])
+    ours = (SERVICE, BARE[engine])
+    everything = (*ours, FASTKOKORO) if engine == KOKORO else ours
     for length in LENGTHS:
         if characters is not None and length.characters not in characters:
             continue
         decisive = length not in (BRIEF, LONG)
-        besides = (MP3,) if length is TWO_SENTENCES else ()
+        adaptive = (ADAPTIVE,) if decisive and engine == KOKORO else ()
+        # A process that has spoken a text remembers it, so these get other texts than the sides before.
+        again = ((MP3,) if length is TWO_SENTENCES else ()) + ((CREATE,) if adaptive and not quick else ())
         if quick:
-            rounds = 1 if length is LONG else 3
-            alone = (*everything, *besides) if decisive else (SERVICE,)
-            yield Part(length, 1, alone, rounds, warm_up=int(decisive))
-            if length is TWO_SENTENCES:
-                yield from (Part(length, clients, (SERVICE,), 1, 0) for clients in CLIENTS[1:])
-            continue
-        if engine == KOKORO and decisive:
-            besides = (*besides, ADAPTIVE, CREATE)
-        yield Part(length, 1, (*everything, *besides), 3 if length is LONG else 5, warm_up=int(length is not LONG))
-        yield from (Part(length, clients, everything, 3, 0) for clients in CLIENTS[1:])
+            sides, rounds, warm_up = everything if decisive else ours, 1 if length is LONG else 3, int(decisive)
+        else:
+            sides, rounds, warm_up = everything, 3 if length is LONG else 5, int(length is not LONG)
+        yield Part(length, 1, (*sides, *adaptive), rounds, warm_up)
+        if again:
+            yield Part(length, 1, again, rounds, warm_up)
+        if not quick:
+            yield from (Part(length, clients, everything, 3, 0) for clients in CLIENTS[1:])
+        elif length is TWO_SENTENCES:
+            yield from (Part(length, clients, ours, 1, 0) for clients in CLIENTS[1:])
 
 
 def chosen() -> frozenset[int] | None:

@@ -24,6 +24,8 @@ import numpy as np
 
 from bench import environments
 from bench.tts_player import NANOSECONDS, Arrival, Playback, play
+from utils.audio.levels import FRAME_SECONDS, loudness, sounding
+from utils.audio.pcm import INT16_SCALE, Audio, Samples
 
 ROOT = Path(__file__).resolve().parent.parent
 FASTKOKORO = "fastkokoro"
@@ -58,6 +60,17 @@ class Spoken:
     def seconds(self) -> float:
         """Seconds that the audio lasts."""
         return len(self.audio) / (self.rate * _SAMPLE_BYTES)
+
+    @property
+    def samples(self) -> Samples:
+        """The audio."""
+        return np.frombuffer(self.audio, dtype="<i2").astype(np.float32) / INT16_SCALE
+
+    @property
+    def sounding_seconds(self) -> float:
+        """Seconds from the first sound to the last one: how much silence is around them is a matter of taste."""
+        loud = np.flatnonzero(sounding(loudness(Audio(self.samples, self.rate))))
+        return float(loud[-1] + 1 - loud[0]) * FRAME_SECONDS if len(loud) else 0.0
 
     @property
     def playback(self) -> Playback:

@@ -4,8 +4,8 @@
 #   scripts/make-bench-env.sh [.venv-bench]
 #
 # PYTHON  the Python 3.11+ to build them with (python3)
-# OURS    the Python of the service (.venv/bin/python): where a peer is built on faster-whisper it gets the same
-#         versions of it and of CTranslate2, so that what is compared is the program around them
+# OURS    the Python of the service (.venv/bin/python): a peer gets the same versions of the libraries that compute,
+#         faster-whisper, CTranslate2 and ONNX Runtime, so that what is compared is the program around them
 #
 # What is up to date is not built again.
 set -eu
@@ -39,6 +39,6 @@ engine="$engine onnxruntime==$(installed onnxruntime) numpy==$(installed numpy) 
 environment faster-whisper-server "faster-whisper-server==0.0.3" $engine
 # shellcheck disable=SC2086
 environment whisper-ctranslate2 "whisper-ctranslate2==0.5.8" $engine
-environment fastkokoro "fastkokoro[cpu]==0.7.0"
+environment fastkokoro "fastkokoro[cpu]==0.7.0" "onnxruntime==$(installed onnxruntime)"
 # Word errors: their normaliser changes what counts as an error, so it stays as it is.
 environment words "jiwer==4.0.0" "whisper-normalizer==0.1.15"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,26 @@ def test_another_load_is_the_same_machine(earlier: results.Result) -> None:
     assert found(earlier, new(machine=busy), short=short(2.0)).figures == {"fast": 2.0, "small": 9.0}
 
 
-def test_the_code_has_a_name() -> None:
-    assert parts.code() == parts.code()
-    assert len(parts.code()) == 12
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in CODE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    return tmp_path
+
+
+CODE = ("src/asr/x.py", "src/core/x.toml", "bench/asr.py", "pyproject.toml", "environments/words/built.stamp")
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_results_are_of_one_code(name: str, checkout: Path) -> None:
+    def code() -> str:
+        return parts.code(checkout, checkout / "environments")
+
+    before = code()
+    assert code() == before
+    assert len(before) == 12
+    (checkout / "bench" / "README.md").write_text("other words")
+    assert code() == before
+    (checkout / name).write_text("two")
+    assert code() != before

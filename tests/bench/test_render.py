@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import render as render_module
 from bench import results
 from bench.machine import describe
 from bench.render import adopt, render
@@ -76,11 +77,14 @@ def test_figures_that_were_not_measured_are_not_shown() -> None:
 
 
 def test_cells_are_shown_by_part_without_empty_columns() -> None:
-    cells = ({"side": "ours", "p50 s": 0.5, "WER %": None}, {"side": "other", "p50 s": None, "WER %": None})
+    cells = (
+        {"side": "ours", "p50 s": 0.5, "errors": 0, "WER %": None, "told besides": ""},
+        {"side": "other", "p50 s": None, "errors": 0, "WER %": None, "told besides": ""},
+    )
     result = made("asr").model_copy(update={"tables": {"short": cells}, "peers": {"other": {"version": "1.0"}}})
     page = render({"asr": result})
     assert "### One client" in page
-    assert "| side | p50 s |\n| --- | --- |\n| ours | 0.5 |\n| other |  |" in page
+    assert "| side | p50 s | errors |\n| --- | --- | --- |\n| ours | 0.5 | 0 |\n| other |  | 0 |" in page
     assert "* other: version 1.0" in page
 
 
@@ -100,31 +104,63 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
 
 def test_whole_results_become_reference_ones(tmp_path: Path) -> None:
     latest = saved(tmp_path / "latest", overhead=made("overhead"), memory=made("memory"))
-    adopt(latest, tmp_path / "reference")
+    adopt((), latest, tmp_path / "reference")
     assert {path.name for path in (tmp_path / "reference").iterdir()} == {"overhead.json", "memory.json"}
 
 
 def test_a_benchmark_is_published_without_the_others(tmp_path: Path) -> None:
     latest = saved(tmp_path / "latest", asr=made("asr"))
-    adopt(latest, tmp_path / "reference")
+    adopt((), latest, tmp_path / "reference")
     assert [path.name for path in (tmp_path / "reference").iterdir()] == ["asr.json"]
+
+
+def test_the_named_ones_are_published(tmp_path: Path) -> None:
+    latest = saved(tmp_path / "latest", asr=made("asr"), tts=made("tts"), memory=made("memory", quick=True))
+    adopt(["asr", "tts"], latest, tmp_path / "reference")
+    assert {path.name for path in (tmp_path / "reference").iterdir()} == {"asr.json", "tts.json"}
+    with pytest.raises(ValueError, match="make bench-memory"):
+        adopt((), latest, tmp_path / "reference")
+    with pytest.raises(ValueError, match="no results of overhead"):
+        adopt(["asr", "overhead"], latest, tmp_path / "reference")
+
+
+@pytest.mark.parametrize(("device", "published"), [("cpu", False), ("cuda", True)])
+def test_batches_on_a_cpu_are_not_published(
+    device: str, published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = made("gpu", quick=device == "cpu").model_copy(update={"settings": {"device": device}})
+    adopt((), saved(tmp_path / "latest", asr=made("asr"), gpu=gpu), tmp_path / "reference")
+    assert {path.stem for path in (tmp_path / "reference").iterdir()} == {"asr", *(["gpu"] if published else [])}
+    assert ("measured on a CPU" in capsys.readouterr().out) != published
+
+
+@pytest.mark.parametrize(("told", "names"), [(["--adopt"], []), (["--adopt", "asr", "tts"], ["asr", "tts"])])
+def test_names_are_given_on_the_command_line(
+    told: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopted: list[list[str]] = []
+    monkeypatch.setattr(render_module, "adopt", adopted.append)
+    monkeypatch.setattr(render_module, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(sys, "argv", ["render", *told])
+    assert render_module.main() == 0
+    assert adopted == [names]
 
 
 def test_nothing_is_published_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no results"):
-        adopt(tmp_path, tmp_path / "reference")
+        adopt((), tmp_path, tmp_path / "reference")
 
 
 def test_failed_results_are_not_published(tmp_path: Path) -> None:
     failed = made("asr").model_copy(update={"failures": ("short: no text",)})
     with pytest.raises(ValueError, match="no text"):
-        adopt(saved(tmp_path / "latest", asr=failed), tmp_path / "reference")
+        adopt((), saved(tmp_path / "latest", asr=failed), tmp_path / "reference")
 
 
 def test_quick_results_do_not(tmp_path: Path) -> None:
     latest = saved(tmp_path / "latest", overhead=made("overhead", quick=True), memory=made("memory"))
     with pytest.raises(ValueError, match="make bench-overhead"):
-        adopt(latest, tmp_path / "reference")
+        adopt((), latest, tmp_path / "reference")
 
 
 def test_results_with_a_figure_left_out_do_not(tmp_path: Path) -> None:
@@ -132,5 +168,5 @@ def test_results_with_a_figure_left_out_do_not(tmp_path: Path) -> None:
     del short[results.PEAK]
     latest = saved(tmp_path / "latest", overhead=made("overhead"), memory=results.Result(**short))
     with pytest.raises(ValueError, match="make bench-memory"):
-        adopt(latest, tmp_path / "reference")
+        adopt((), latest, tmp_path / "reference")
     assert not (tmp_path / "reference").exists()

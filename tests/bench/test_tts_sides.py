@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from bench import environments, tts
 from bench.tts_cells import KOKORO, MP3, SERVICE
 from bench.tts_plan import Part
 from bench.tts_sides import bare, fastkokoro, over_http, write_voices
-from bench.tts_texts import BRIEF
+from bench.tts_texts import BRIEF, Supply
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -88,13 +89,17 @@ def test_an_error_is_not_a_measurement(url: str, client: httpx.Client, monkeypat
 def test_our_service_is_measured(client: httpx.Client) -> None:
     part = Part(BRIEF, 2, (SERVICE, MP3, "not installed"), rounds=2, warm_up=1)
     with tts.served({"TTS_MODEL": "fake", "TTS_ENGINE": "fake"}, client, {}) as sides, Progress(disable=True) as bar:
-        pcm, mp3 = tts.measure("fake", part, sides, bar)
+        supply = Supply()
+        pcm, mp3 = tts.measure("fake", part, sides, supply, bar)
+        (later,) = tts.measure("fake", dataclasses.replace(part, sides=(SERVICE,)), sides, supply, bar)
     assert [cell.side for cell in (pcm, mp3)] == [SERVICE, MP3]
     for cell in (pcm, mp3):
         assert [len(spoken) for spoken in cell.rounds] == [2, 2]
         # Round 0 was the warm-up, so the first text that counts is the third.
         assert [spoken.text for spoken in cell.answers] == list(BRIEF.texts[2:6])
         assert all(0 < spoken.first_byte_ms <= spoken.total_seconds * 1000 for spoken in cell.answers)
+    # The next part goes on in the list: this process has not spoken these.
+    assert [spoken.text for spoken in later.answers] == list(BRIEF.texts[8:12])
     # A character of the fake engine's words is 0.06 s, a gap between words 0.05 s; silence may be trimmed off.
     assert all(1.0 < spoken.seconds < 2.0 for spoken in pcm.answers)
     assert np.abs(np.frombuffer(pcm.answers[0].audio, "<i2")).max() > 1000
