@@ -191,7 +191,10 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if arguments.adopt is not None:
-        adopt(arguments.adopt)
+        try:
+            adopt(arguments.adopt)
+        except ValueError as error:
+            parser.error(str(error))
     text = render({name: read(path) for name in FIGURES if (path := REFERENCE / f"{name}.json").is_file()})
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
         return 0
