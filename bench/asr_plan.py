@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bench import results
 from bench.asr_sides import BEAM, COMPUTE_TYPE
-from bench.machine import cores
 from bench.parts import code
 from bench.plan import ASR_MODEL, LANGUAGE
 from core.catalogue import Catalogue
+from core.devices import usable_cores
 from core.settings import Places
 
 PARTS = ("short", "c8", "long", "mixed", "livez", "memory", "reload")
@@ -49,7 +49,7 @@ class AsrPlan:
     def from_environment(cls) -> AsrPlan:
         """Return the plan that QUICK and CELLS ask for. ValueError for an unknown part, ModelNotFound without model."""
         catalogue = Catalogue.load(Places().cache)
-        threads, quick = cores(), results.is_quick()
+        threads, quick = usable_cores(), results.is_quick()
         shared = {
             "settings": {"ASR_MODEL": ASR_MODEL, "ASR_DEVICE": "cpu", "ASR_COMPUTE_TYPE": COMPUTE_TYPE},
             "threads": threads,

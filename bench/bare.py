@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from bench.children import asked
 from core.process import WORKER_ENVIRONMENT
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +20,8 @@ class Answer:
     text: str
 
 
-class Bare:
-    """A loaded engine in another process. Made by `started`."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def __call__(self, value: str) -> Answer:
-        """Transcribe the file, or begin to speak the text, called `value`."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe
-        print(json.dumps(value), file=self._process.stdin, flush=True)
-        answer = json.loads(self._line())
-        return Answer(answer["seconds"], answer["result"])
-
-    def wait(self) -> None:
-        """Return once the engine is loaded."""
-        self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the bare engine's process ended; what it logged is above")
-        return line
+Bare: TypeAlias = Callable[[str], Answer]
+"""A loaded engine in another process: transcribes the file, or begins to speak the text, that it is given."""
 
 
 @contextmanager
@@ -55,18 +29,10 @@ def started(kind: str, config: Mapping[str, Any]) -> Iterator[Bare]:
     """Start the process (kinds: bench.bare_child.KINDS), load the engine, and end it on leaving."""
     # Our own engine gets the environment it has in a worker; faster-whisper gets the plain one.
     environment = os.environ if kind == "faster-whisper" else {**os.environ, **WORKER_ENVIRONMENT}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.bare_child", json.dumps({"kind": kind, **config})],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    try:
-        bare = Bare(process)
-        bare.wait()
-        yield bare
-    finally:
-        process.kill()
-        process.communicate()
+    with asked("bench.bare_child", {"kind": kind, **config}, what="the bare engine", environment=environment) as ask:
+
+        def call(value: str) -> Answer:
+            found = ask(value)
+            return Answer(found["seconds"], found["result"])
+
+        yield call

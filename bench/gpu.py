@@ -7,10 +7,8 @@ another model than whisper-base (on a CPU whisper-tiny.en), ROUNDS=1 takes less 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import asr_sides, audio, results, speech
+from bench.children import asked
 from bench.machine import describe
 from bench.plan import LANGUAGE, Plan
 from bench.results import Row
@@ -83,29 +82,13 @@ class Measured:
 @contextmanager
 def child(config: Mapping[str, Any]) -> Iterator[Call]:
     """Load the model in a process of its own and yield the function that asks it."""
-    command = [sys.executable, "-m", "bench.gpu_child", json.dumps(dict(config))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdin is not None  # noqa: S101 - a pipe
-    assert process.stdout is not None  # noqa: S101 - a pipe
-    stdin, stdout = process.stdin, process.stdout
+    with asked("bench.gpu_child", config, what="the model") as ask:
 
-    def line() -> str:
-        if not (found := stdout.readline()):
-            raise RuntimeError("the process with the model ended; what it logged is above")
-        return found
+        def call(name: str, clips: Sequence[Clip], batch: int) -> tuple[float, list[str]]:
+            found = ask({"call": name, "paths": [str(clip.path) for clip in clips], "batch": batch})
+            return float(found["seconds"]), list(found["texts"])
 
-    def call(name: str, clips: Sequence[Clip], batch: int) -> tuple[float, list[str]]:
-        asked = {"call": name, "paths": [str(clip.path) for clip in clips], "batch": batch}
-        print(json.dumps(asked), file=stdin, flush=True)
-        found = json.loads(line())
-        return float(found["seconds"]), list(found["texts"])
-
-    try:
-        line()
         yield call
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def measure(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from core.devices import usable_cores
 from utils.audio import ffmpeg
 
 PACKAGES = (
@@ -45,7 +46,7 @@ def describe() -> Machine:
     """Return what this machine is and how busy it is now."""
     return Machine(
         cpu=_cpu(),
-        cores=cores(),
+        cores=usable_cores(),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         load=round(os.getloadavg()[0], 2),
         system=f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
@@ -54,11 +55,6 @@ def describe() -> Machine:
         versions={name: found for name in PACKAGES if (found := _version(name))},
         commit=_commit(),
     )
-
-
-def cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

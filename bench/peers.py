@@ -20,6 +20,7 @@ import httpx
 
 from bench import environments, processes
 from bench.asr_sides import BATCH_SIZE, BEAM, COMPUTE_TYPE, Served
+from bench.children import ended
 from bench.plan import LANGUAGE
 from bench.sides import READINGS_PER_SECOND, Heard, Run, Side
 from bench.speech import Clip
@@ -86,16 +87,10 @@ def _server(
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         side = Served(SERVER, process.pid, told, health=(url, "/health"), url=url)
-        try:
+        with ended(process):
             _wait_for(process, side, Path(log.name))
             with side.client:
                 yield side
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(START_SECONDS)
-            process.kill()
-            process.wait()
 
 
 def _wait_for(process: subprocess.Popen[bytes], side: Served, log: Path) -> None:

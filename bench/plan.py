@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import results
-from bench.machine import cores
 from bench.services import Name
+from core.devices import usable_cores
 from core.model_entry import ModelRef
 
 ASR_MODEL, TTS_MODEL = "whisper-base", "kokoro"
@@ -35,7 +35,7 @@ class Plan:
     @property
     def threads(self) -> int:
         """CPU threads of one call."""
-        return min(cores(), MAX_THREADS)
+        return min(usable_cores(), MAX_THREADS)
 
     @property
     def compute_type(self) -> str:

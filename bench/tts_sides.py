@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +21,7 @@ import httpx
 import numpy as np
 
 from bench import environments
+from bench.children import asked, ended
 from bench.tts_player import NANOSECONDS, Arrival, Playback, play
 from utils.audio.levels import FRAME_SECONDS, loudness, sounding
 from utils.audio.pcm import INT16_SCALE, Audio, Samples
@@ -114,30 +113,12 @@ def over_http(client: httpx.Client, url: str, body: Mapping[str, Any]) -> Speak:
 @contextmanager
 def bare(config: Mapping[str, Any]) -> Iterator[Callable[[str], Speak]]:
     """Load a library in a process of its own; the function returns the side that speaks by one of its calls."""
-    command = [sys.executable, "-m", "bench.tts_child", json.dumps(dict(config))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdin is not None  # noqa: S101 - a pipe
-    assert process.stdout is not None  # noqa: S101 - a pipe
-    stdin, stdout = process.stdin, process.stdout
+    with asked("bench.tts_child", config, what=config["library"]) as ask:
 
-    def line() -> str:
-        if not (found := stdout.readline()):
-            raise RuntimeError(f"the process of {config['library']} ended; what it logged is above")
-        return found
+        def calling(call: str) -> Speak:
+            return lambda texts: [_spoken(found) for found in ask({"call": call, "texts": list(texts)})]
 
-    def calling(call: str) -> Speak:
-        def speak(texts: Sequence[str]) -> list[Spoken]:
-            print(json.dumps({"call": call, "texts": list(texts)}), file=stdin, flush=True)
-            return [_spoken(found) for found in json.loads(line())]
-
-        return speak
-
-    try:
-        line()
         yield calling
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _spoken(found: Mapping[str, Any]) -> Spoken:
@@ -173,16 +154,10 @@ def fastkokoro(model: Path, voices: Path, *, threads: int, settings: Mapping[str
         }
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"} | {f"FASTKOKORO_{key}": told[key] for key in told}
         process = subprocess.Popen([command], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-        try:
+        with ended(process):
             url = f"http://127.0.0.1:{port}"
             _wait_for(process, url)
             yield url
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(START_SECONDS)
-            process.kill()
-            process.wait()
 
 
 def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:

@@ -14,6 +14,9 @@ from core.engines import Engine
 from core.errors import InvalidAudio, NotSupported
 from utils.audio.pcm import Audio
 
+MEASURED_SECONDS = 8.0
+"""Speech in a window that is measured; see AsrEngine.measure."""
+
 
 class AsrEngine(Engine):
     """Base class of ASR engines. Everything runs in a worker process, in at most `context.workers` threads at once."""

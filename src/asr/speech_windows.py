@@ -61,15 +61,16 @@ def listen(
     So whoever listens can do something else between two blocks of silence.
     """
     joined = _Joined()
-    full, least = (EARLY_FROM_SECONDS, EARLY_SECONDS) if early else (seconds, (seconds * 2 / 3, seconds))
+    usual = seconds, (seconds * 2 / 3, seconds)
+    full, least = (EARLY_FROM_SECONDS, EARLY_SECONDS) if early else usual
     for start, samples, ends in _speech(blocks, options):
         if joined.length and start - joined.stop >= PATIENCE_SECONDS * _RATE:
             yield joined.cut(joined.length)
-            full, least = seconds, (seconds * 2 / 3, seconds)
+            full, least = usual
         joined.add(start, samples, ends=ends)
         while joined.length > full * _RATE:
             yield joined.cut(joined.pause(*least))
-            full, least = seconds, (seconds * 2 / 3, seconds)
+            full, least = usual
         if not len(samples):
             yield (joined.start if joined.length else start) / _RATE
     if joined.length:

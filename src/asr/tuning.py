@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
+from asr.engine import MEASURED_SECONDS
 from asr.settings import AsrSettings
 from core import devices
 from core.engines import Engine, Runtime
@@ -19,8 +20,6 @@ from core.process import WorkerSpec
 from core.tuning import Conditions, Setup, Tuning
 from core.workers import Worker
 
-WINDOW_SECONDS = 8.0
-"""Speech in one window of the worker's `measure`."""
 TIE = 0.95
 """Throughputs above this share of the best one are as good: the quicker answer to one request decides."""
 TRIALS = 3
@@ -121,7 +120,7 @@ async def measure(spec: WorkerSpec, setup: Setup) -> Measured:
         at_once = int(worker.facts.get("slots", 1)) * int(worker.facts.get("batch_size", 1))
         windows = at_once * min(max(math.ceil(TRIAL_SECONDS / latency), LEAST_ROUNDS), MOST_ROUNDS)
         taken = min([await _seconds(worker, windows) for _ in range(TRIALS)])
-        return Measured(setup=setup, throughput=windows * WINDOW_SECONDS / taken, latency=latency)
+        return Measured(setup=setup, throughput=windows * MEASURED_SECONDS / taken, latency=latency)
     finally:
         await worker.close()
 

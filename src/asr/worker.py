@@ -15,7 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from asr import piecewise, windowed
-from asr.engine import AsrEngine, WindowEngine, WindowText, WindowWork
+from asr.engine import MEASURED_SECONDS, AsrEngine, WindowEngine, WindowText, WindowWork
 from asr.engine_factory import registry
 from asr.pieces import EXPRESS_SECONDS, Piece, end_of_piece, file_gain, pieces, read_blocks
 from asr.speech_windows import listen, windows
@@ -33,7 +33,6 @@ from utils.audio.pcm import Audio, PcmFile, Samples
 
 _MIN_AHEAD = 2
 """While one window of a transcription is decoded the next one is made ready, however many transcriptions there are."""
-_MEASURED_SECONDS = 8.0
 
 _Result: TypeAlias = WindowText | WindowWork
 _Request: TypeAlias = Request[WindowWork, _Result]
@@ -62,7 +61,7 @@ class AsrWorker(WorkerHandler):
     `transcribe` yields `info` {language, language_probability, duration} once, `segment` (Segment) in order with
     ids from 0, and `progress` {seconds} after every window or piece. `detect_language` yields one `language`
     (LanguageGuess), `cut` one `cut` {seconds}: where the first chunk of the audio ends. `measure` yields one `measured`
-    {seconds}: how long so many windows with 8 seconds of speech each took.
+    {seconds}: how long so many windows with MEASURED_SECONDS of speech each took.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -253,7 +252,7 @@ def _measure(engine: AsrEngine, request: _Request, count: int) -> Event:
 
     def work(first: int) -> None:
         with request.turn():
-            engine.measure(_MEASURED_SECONDS, min(batch, count - first))
+            engine.measure(MEASURED_SECONDS, min(batch, count - first))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(_slots(engine)) as threads:
