@@ -55,10 +55,12 @@ class AsrEngine(Engine):
 class WindowWork:
     """A window that is ready for the device; an engine adds what its `decode` needs.
 
-    Works with equal `key`s may be decoded in one call; one whose key is None is decoded alone.
+    Works with equal `key`s may be decoded in one call; one whose key is None is decoded alone. `most` of them at once,
+    the same for all with that key; None: as many as the engine's `batch_size`.
     """
 
     key: Hashable
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ class WindowEngine(AsrEngine):
 
     @abstractmethod
     def decode(self, works: Sequence[WindowWork]) -> Sequence[WindowText | WindowWork]:
-        """Decode works with equal keys, at most `batch_size` of them; return as many results in the same order.
+        """Decode works with equal keys, at most `batch_size` and `most` of them; return a result for each, in order.
 
         A result that is a work again says that this one is to be decoded next, because the text was no good.
         Runs in at most `slots` threads at once (and a spare one on a CPU).

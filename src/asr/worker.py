@@ -181,7 +181,7 @@ def _by_windows(
     engine.check(options)
 
     def submit(work: WindowWork, *, first: bool = False) -> Future[_Result]:
-        return request.submit(work, key=work.key, first=first)
+        return request.submit(work, key=work.key, most=work.most, first=first)
 
     blocks = _heard(context, read_blocks(pcm, engine.sample_rate))
     if options.amplify:

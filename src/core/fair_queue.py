@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+
+class Group(NamedTuple):
+    """What works that may go together have in common: `key`, and how many of them may (None: as many as a batch has).
+
+    A `key` of None: this work goes alone.
+    """
+
+    key: Hashable = None
+    most: int | None = None
+
+
+ALONE = Group()
 EXPRESS_IN_A_ROW = 4
 """Express works that may go before an ordinary one that could go as well; then it is its turn."""
 
@@ -18,20 +30,20 @@ class Line(Generic[T]):
 
     def __init__(self, *, express: bool = False) -> None:
         self.express = express
-        self._urgent: deque[tuple[Hashable, T]] = deque()
-        self._others: deque[tuple[Hashable, T]] = deque()
+        self._urgent: deque[tuple[Group, T]] = deque()
+        self._others: deque[tuple[Group, T]] = deque()
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._others)
 
     @property
-    def key(self) -> Hashable:
-        """The key of the first work; None: it shares its run with no other."""
+    def group(self) -> Group:
+        """With which others the first work may go."""
         return (self._urgent or self._others)[0][0]
 
-    def add(self, item: T, *, key: Hashable, first: bool) -> None:
+    def add(self, item: T, group: Group, *, first: bool) -> None:
         """Add a work behind the others; `first`: only behind the others that were added so."""
-        (self._urgent if first else self._others).append((key, item))
+        (self._urgent if first else self._others).append((group, item))
 
     def pop(self) -> T:
         """Take the first work out."""
@@ -57,7 +69,7 @@ class Line(Generic[T]):
 class Run(Generic[T]):
     """Works that go together; `express`: no ordinary one is among them; `spare`: it takes no slot."""
 
-    key: Hashable
+    group: Group
     express: bool
     spare: bool
     items: list[T] = field(default_factory=list)
@@ -66,7 +78,7 @@ class Run(Generic[T]):
 class FairQueue(Generic[T]):
     """Lines take turns, one work each, those of express requests first.
 
-    `slots` runs go at once, of 1 to `batch` works with equal keys. While ordinary runs fill all slots, `spare` runs of
+    `slots` runs go at once, of 1 to `batch` works of one group. While ordinary runs fill all slots, `spare` runs of
     express works go beside them. What waits is taken as soon as a run may start: nothing waits for a fuller batch.
     """
 
@@ -88,9 +100,9 @@ class FairQueue(Generic[T]):
         self.running = 0
         """Works in runs that have started and not ended."""
 
-    def add(self, line: Line[T], item: T, *, key: Hashable = None, first: bool = False) -> None:
+    def add(self, line: Line[T], item: T, group: Group = ALONE, *, first: bool = False) -> None:
         """Add a work to a line; see Line.add."""
-        line.add(item, key=key, first=first)
+        line.add(item, group, first=first)
         self._turns(line).setdefault(line)
         self.waiting += 1
 
@@ -118,7 +130,7 @@ class FairQueue(Generic[T]):
         lead, spare = self._lead()
         if lead is None:
             return None
-        run: Run[T] = Run(lead.key, express=lead.express, spare=spare)
+        run: Run[T] = Run(lead.group, express=lead.express, spare=spare)
         self._count(run, 1)
         self._move(lead, run)
         self.fill(run)
@@ -126,13 +138,16 @@ class FairQueue(Generic[T]):
 
     def fill(self, run: Run[T]) -> None:
         """Add what fits into a run that has started and has not been begun with, express works first."""
-        if run.key is None:
-            return
+        room = self.room(run.group)
         for turns in (self._express,) if run.spare else (self._express, self._ordinary):
             # Round after round, one work of each line: a line with many works must not keep the others out.
-            while len(run.items) < self._batch and (fitting := [line for line in turns if line.key == run.key]):
-                for line in fitting[: self._batch - len(run.items)]:
+            while len(run.items) < room and (fitting := [line for line in turns if line.group == run.group]):
+                for line in fitting[: room - len(run.items)]:
                     self._move(line, run)
+
+    def room(self, group: Group) -> int:
+        """Return how many works of a group go in one run."""
+        return 1 if group.key is None else min(group.most or self._batch, self._batch)
 
     def end(self, run: Run[T]) -> None:
         """Give back what the run took."""

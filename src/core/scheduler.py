@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from core.fair_queue import FairQueue, Line, Run
+from core.fair_queue import ALONE, FairQueue, Group, Line, Run
 from core.worker import CallContext
 
 W = TypeVar("W")
@@ -58,12 +58,12 @@ class Request(Generic[W, R]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def submit(self, work: W, *, key: Hashable = None, first: bool = False) -> Future[R]:
-        """Have a work done; those with equal keys may share a run, one with None shares with none.
+    def submit(self, work: W, *, key: Hashable = None, most: int | None = None, first: bool = False) -> Future[R]:
+        """Have a work done; up to `most` with equal keys and `most` may share a run, one with the key None shares none.
 
         `first`: before all works of this request that were not submitted so.
         """
-        return self._scheduler.submit(self, work, key=key, first=first)
+        return self._scheduler.submit(self, work, Group(key, most), first=first)
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for a slot of the device and hold it in the block; raises Cancelled when the request is closed."""
@@ -93,7 +93,6 @@ class Scheduler(Generic[W, R]):
         spare: int = 0,
     ) -> None:
         self._run = run or _refuse
-        self._batch = batch
         self._queue: FairQueue[_Work] = FairQueue(slots=slots, batch=batch, spare=spare)
         # A generator that is collected in the middle of a change leaves its turn in the same thread: see _change.
         self._lock = threading.RLock()
@@ -120,12 +119,12 @@ class Scheduler(Generic[W, R]):
         """Return a new request, closed when the call of `context` is cancelled; `express`: served before others."""
         return Request(self, Line(express=express), context or CallContext())
 
-    def submit(self, request: Request[W, R], work: W, *, key: Hashable, first: bool) -> Future[R]:
+    def submit(self, request: Request[W, R], work: W, group: Group, *, first: bool) -> Future[R]:
         """See Request.submit."""
         if not self._threads:
             raise TypeError("nothing here does works; take a turn")
         wanted = _Work(request, work)
-        self._change(partial(self._add, wanted, key=key, first=first))
+        self._change(partial(self._add, wanted, group, first=first))
         return wanted.future
 
     @contextmanager
@@ -185,11 +184,11 @@ class Scheduler(Generic[W, R]):
 
     # Steps.
 
-    def _add(self, work: _Work, *, key: Hashable = None, first: bool = False) -> Iterable[_Work]:
+    def _add(self, work: _Work, group: Group = ALONE, *, first: bool = False) -> Iterable[_Work]:
         if self._closed or work.request.closed:
             return (work,)
         work.request.open.add(work)
-        self._queue.add(work.request.line, work, key=key, first=first)
+        self._queue.add(work.request.line, work, group, first=first)
         return ()
 
     def _leave(self, wish: _Work) -> Iterable[_Work]:
@@ -252,7 +251,7 @@ class Scheduler(Generic[W, R]):
     def _gather(self, run: Run[_Work]) -> None:
         """Let other threads go first as long as they add to the run: those that got the results of the last one."""
         count = 0
-        while run.key is not None and count < len(run.items) < self._batch:
+        while count < len(run.items) < self._queue.room(run.group):
             count = len(run.items)
             time.sleep(0)
             self._change(partial(self._fill, run))

@@ -17,7 +17,7 @@ CLIPS = [Clip(Path(f"{at}.flac"), 6.0 if at < 42 else 16.0, "") for at in range(
 def plan(monkeypatch: pytest.MonkeyPatch, quick: str) -> AsrPlan:
     monkeypatch.setenv("QUICK", quick)
     monkeypatch.delenv("CELLS", raising=False)
-    monkeypatch.setattr("bench.asr_plan.cores", lambda: 2)
+    monkeypatch.setattr("bench.asr_plan.usable_cores", lambda: 2)
     monkeypatch.setattr("core.catalogue.Catalogue.require", lambda _, model: model)
     return AsrPlan.from_environment()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import pytest
@@ -10,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.fair_queue import EXPRESS_IN_A_ROW, FairQueue, Line, Run
+from core.fair_queue import EXPRESS_IN_A_ROW, FairQueue, Group, Line, Run
 
 LINES = 4
-KEYS = st.sampled_from([None, "a", "b"])
+GROUPS = st.sampled_from([Group(), Group("a"), Group("a", most=2), Group("b", most=1)])
 
 
 def names(run: Run[str] | None) -> list[str] | None:
@@ -74,17 +73,27 @@ def test_a_batch_is_filled_from_all_requests_in_turn_express_ones_first() -> Non
     for name, express in (("a", False), ("b", False), ("x", True), ("y", True)):
         line: Line[str] = Line(express=express)
         for number in range(2):
-            queue.add(line, f"{name}{number}", key="k")
+            queue.add(line, f"{name}{number}", Group("k"))
     assert drained(queue) == [["x0", "y0", "x1", "y1", "a0"], ["b0", "a1", "b1"]]
 
 
 def test_a_batch_skips_no_work_of_a_request() -> None:
     queue: FairQueue[str] = FairQueue(slots=1, batch=8)
     one, other = Line[str](), Line[str]()
-    queue.add(one, "a0", key="a")
-    queue.add(other, "b0", key="b")
-    queue.add(other, "a1", key="a")
+    queue.add(one, "a0", Group("a"))
+    queue.add(other, "b0", Group("b"))
+    queue.add(other, "a1", Group("a"))
     assert drained(queue) == [["a0"], ["b0"], ["a1"]]
+
+
+def test_a_group_may_take_less_than_a_batch() -> None:
+    queue: FairQueue[str] = FairQueue(slots=1, batch=3)
+    line: Line[str] = Line()
+    for number in range(3):
+        queue.add(line, f"long{number}", Group("long", most=2))
+    for number in range(4):
+        queue.add(line, f"short{number}", Group("short", most=8))
+    assert drained(queue) == [["long0", "long1"], ["long2"], ["short0", "short1", "short2"], ["short3"]]
 
 
 def test_a_work_without_a_key_goes_alone() -> None:
@@ -97,13 +106,13 @@ def test_a_work_without_a_key_goes_alone() -> None:
 
 def test_what_comes_before_a_run_begins_goes_along() -> None:
     queue: FairQueue[str] = FairQueue(slots=1, batch=2)
-    queue.add(Line(express=True), "e", key="k")
+    queue.add(Line(express=True), "e", Group("k"))
     run = queue.start()
     assert run is not None
     assert run.express
-    queue.add(Line(), "other", key="l")
+    queue.add(Line(), "other", Group("l"))
     for name in ("o0", "o1"):
-        queue.add(Line(), name, key="k")
+        queue.add(Line(), name, Group("k"))
     queue.fill(run)
     assert (run.items, run.express) == (["e", "o0"], False)
     queue.end(run)
@@ -138,7 +147,7 @@ def test_a_spare_run_is_filled_with_express_works_only() -> None:
     queue.add(Line(), "long")
     assert names(queue.start()) == ["long"]
     for name in ("o", "e0", "e1"):
-        queue.add(Line(express=name != "o"), name, key="k")
+        queue.add(Line(express=name != "o"), name, Group("k"))
     assert names(queue.start()) == ["e0", "e1"]
 
 
@@ -174,7 +183,7 @@ def test_a_device_that_cannot_be_is_refused(slots: int, batch: int, spare: int) 
 class Item:
     number: int
     line: int
-    key: Hashable
+    group: Group
     first: bool
 
 
@@ -206,15 +215,15 @@ class Device(RuleBasedStateMachine):
     def waits(self, *, express: bool) -> bool:
         return any(self.waiting[:LINES] if express else self.waiting[LINES:])
 
-    @rule(line=st.integers(0, 2 * LINES - 1), key=KEYS, first=st.booleans())
-    def add(self, line: int, key: Hashable, first: bool) -> None:
-        item = Item(self.count, line, key, first)
+    @rule(line=st.integers(0, 2 * LINES - 1), group=GROUPS, first=st.booleans())
+    def add(self, line: int, group: Group, first: bool) -> None:
+        item = Item(self.count, line, group, first)
         self.count += 1
         if not self.waiting[line]:
             self.passed[line] = 0
         self.waiting[line].append(item)
         self.waiting[line].sort(key=lambda other: (not other.first, other.number))
-        self.queue.add(self.lines[line], item, key=key, first=first)
+        self.queue.add(self.lines[line], item, group, first=first)
 
     @rule(line=st.integers(0, 2 * LINES - 1))
     def drop(self, line: int) -> None:
@@ -258,9 +267,9 @@ class Device(RuleBasedStateMachine):
         self.check_nobody_starves()
 
     def served(self, run: Run[Item], items: list[Item]) -> None:
-        assert 1 <= len(run.items) <= self.batch
-        assert {item.key for item in run.items} == {run.key}
-        assert run.key is not None or len(run.items) == 1
+        most = 1 if run.group.key is None else min(run.group.most or self.batch, self.batch)
+        assert 1 <= len(run.items) <= most
+        assert {item.group for item in run.items} == {run.group}
         assert run.express == all(map(self.express, run.items))
         assert run.express or not run.spare
         for item in items:
@@ -268,8 +277,8 @@ class Device(RuleBasedStateMachine):
             self.passed[item.line] = 0
         # A full batch, or nothing left that fits.
         lines = self.waiting[:LINES] if run.spare else self.waiting
-        left = [line for line in lines if line and line[0].key == run.key]
-        assert run.key is None or len(run.items) == self.batch or not left
+        left = [line for line in lines if line and line[0].group == run.group]
+        assert len(run.items) == most or not left
 
     def check_nobody_starves(self) -> None:
         for number, passed in enumerate(self.passed):

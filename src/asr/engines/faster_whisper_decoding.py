@@ -22,6 +22,7 @@ from asr.engines.faster_whisper_window import (
     TIMESTAMP_SECONDS,
     WhisperWork,
     max_length,
+    of_one_length,
     stacked,
     text_limit,
 )
@@ -54,6 +55,9 @@ class Decoder:
 
     def encode(self, works: Sequence[WhisperWork]) -> Any:
         """Return the encoding of windows of one length, shape (works, frames / 2, size), where the model computes."""
+        if self._on_cpu and len(works) > 1:
+            # One by one: together they are no faster, and take the memory of all of them.
+            return _joined([self.encode([work]) for work in works])
         if len(works) == 1 and works[0].encoding is not None:
             return works[0].encoding
         with foreign_errors(), self._room_for(works[0].frames):
@@ -82,6 +86,7 @@ class Decoder:
 
     def decode(self, works: Sequence[WhisperWork]) -> list[WindowText | WhisperWork]:
         """Decode windows with equal keys; a work among the results is to be decoded next."""
+        works = of_one_length(works)
         encoding = self.encode(works)
         told = self._with_languages(works, encoding)
         attempts = self._generate(told, encoding)
@@ -238,6 +243,11 @@ def _guess(found: Sequence[tuple[str, float]], candidates: tuple[str, ...]) -> L
         likely = {code: likely.get(code, 0.0) for code in candidates}
     language = max(likely, key=likely.__getitem__)
     return LanguageGuess(language, likely[language] / (sum(likely.values()) or 1.0))
+
+
+def _joined(encodings: Sequence[Any]) -> Any:
+    """Return encodings in main memory as the rows of one."""
+    return type(encodings[0]).from_array(np.concatenate([np.array(encoding) for encoding in encodings]))
 
 
 def _row(encoding: Any, row: int) -> Any:

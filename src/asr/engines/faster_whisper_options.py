@@ -19,14 +19,17 @@ class FasterWhisperOptions(EngineOptions):
     """Options of the faster-whisper engine; the defaults are Whisper's, but a window does not see the text before."""
 
     window_pad_seconds: Annotated[float | None, BeforeValidator(_off)] = Field(
-        default=5.0,
+        default=3.0,
         ge=2,
         le=30,
         description="Silence encoded behind the speech of a window; `off` fills every window up to 30 s, which on a "
         "CPU takes about three times as long.",
     )
     batch_size: int | None = Field(
-        default=None, ge=1, le=64, description="Windows decoded at once; by default 1 on a CPU and 16 on a GPU."
+        default=None,
+        ge=1,
+        le=64,
+        description="The most windows decoded in one call; by default 4 on a CPU and 16 on a GPU.",
     )
     multilingual: bool = Field(
         default=False, description="Whether the language is detected anew in every window, where none was given."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ FRAMES_PER_SECOND = 100
 TIMESTAMP_SECONDS = 0.02
 """What one step of a timestamp token is worth."""
 _STEP = 100
-_BUCKETS = (800, 1200, 1600, 2000, 2500, FULL_FRAMES)
+_CLASSES = (800, 1200, 1600, 2000, 2500, FULL_FRAMES)
+"""Windows up to the same of these lengths may share a call, padded to the longest of them."""
+CPU_FRAMES = 5000
+"""Frames that one call on a CPU takes: two long windows, or four that are half as long."""
 _MAX_LENGTH = 448
 _LEAST_TOKENS, _TOKENS_PER_SECOND = 24, 15
 
@@ -31,15 +34,18 @@ Features = npt.NDArray[np.float32]
 class WhisperWork(WindowWork):
     """One window and what has become of it so far.
 
-    `features` has shape (mels, frames of the speech alone), `frames` is what it is padded to. `language` None is to be
-    detected, among `candidates` if there are any. `context` are the tokens before the start of the transcript,
-    `previous` the text before, out of which some of them come. `step` counts the temperatures tried, `failed` are the
-    texts they gave; `encoding`, shape (1, frames / 2, size), is there where keeping it is cheaper than encoding again.
+    `features` has shape (mels, frames of the speech alone), `frames` is what it is padded to at least, `at_once` how
+    many of them one call takes (None: any number). `language` None is to be detected, among `candidates` if there are
+    any. `context` are the tokens before the start of the transcript, `previous` the text before, out of which some of
+    them come. `step` counts the temperatures tried, `failed` are the texts they gave; `encoding`, shape (1, frames / 2,
+    size), is there where keeping it is cheaper than encoding again.
     """
 
     key: Hashable = field(init=False)
+    most: int | None = field(init=False)
     features: Features
     frames: int
+    at_once: int | None = None
     decoding: Decoding
     task: Task = "transcribe"
     language: str | None = None
@@ -56,7 +62,14 @@ class WhisperWork(WindowWork):
         # One alignment has one start sequence, in which language and task stand.
         start = (self.language, self.task) if self.decoding.aligned else None
         search = (self.decoding.beam_size, self.decoding.best_of, self.decoding.aligned)
-        object.__setattr__(self, "key", (self.frames, len(self.context), self.temperature, search, start))
+        object.__setattr__(self, "key", (self.size_class, len(self.context), self.temperature, search, start))
+        most = max(self.at_once // self.size_class, 1) if self.at_once else None
+        object.__setattr__(self, "most", most)
+
+    @property
+    def size_class(self) -> int:
+        """The longest window that this one may share a call with, in frames."""
+        return next(frames for frames in _CLASSES if frames >= self.frames)
 
     @property
     def temperature(self) -> float:
@@ -74,17 +87,18 @@ class WhisperWork(WindowWork):
         return self.speech_frames / FRAMES_PER_SECOND
 
 
-def padded_frames(speech_frames: int, pad_seconds: float | None, *, coarse: bool) -> int:
-    """Return the frames to encode: speech and padding, rounded up; coarsely where windows are to share a call.
-
-    `pad_seconds` None gives Whisper's full window.
-    """
+def padded_frames(speech_frames: int, pad_seconds: float | None) -> int:
+    """Return the frames to encode: speech and padding, rounded up. `pad_seconds` None gives Whisper's full window."""
     if pad_seconds is None:
         return FULL_FRAMES
     wanted = speech_frames + round(pad_seconds * FRAMES_PER_SECOND)
-    if coarse:
-        return next((bucket for bucket in _BUCKETS if bucket >= wanted), FULL_FRAMES)
     return min(-(-wanted // _STEP) * _STEP, FULL_FRAMES)
+
+
+def of_one_length(works: Sequence[WhisperWork]) -> list[WhisperWork]:
+    """Return works whose keys are equal, padded to the longest of them."""
+    frames = max(work.frames for work in works)
+    return [work if work.frames == frames else replace(work, frames=frames) for work in works]
 
 
 def stacked(works: Sequence[WhisperWork]) -> Features:

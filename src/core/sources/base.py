@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -148,11 +149,10 @@ def expand(specs: Iterable[FileSpec], available: Sequence[str]) -> list[tuple[Fi
 def folder_size(folder: Path) -> int:
     """Return the bytes in a folder whose files may come and go meanwhile."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for root, _, names in os.walk(folder):  # passes over folders that go meanwhile, unlike Path.rglob
+        for name in names:
+            with suppress(OSError):
+                total += Path(root, name).lstat().st_size
     return total
 
 

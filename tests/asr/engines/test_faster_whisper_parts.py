@@ -11,12 +11,28 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_speech, is_suspicious
+from asr.engines.faster_whisper_guard import (
+    Attempt,
+    best,
+    is_acceptable,
+    is_silence,
+    is_speech,
+    is_suspicious,
+    repeats,
+)
 from asr.engines.faster_whisper_options import FasterWhisperOptions, decoding
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS, Prompts, plain
 from asr.engines.faster_whisper_scores import token_logprobs
 from asr.engines.faster_whisper_segments import cut, placed
-from asr.engines.faster_whisper_window import WhisperWork, max_length, padded_frames, stacked, text_limit
+from asr.engines.faster_whisper_window import (
+    CPU_FRAMES,
+    WhisperWork,
+    max_length,
+    of_one_length,
+    padded_frames,
+    stacked,
+    text_limit,
+)
 from asr.engines.log_mel import log_mel
 from asr.transcript import Segment, TranscribeOptions, Word
 
@@ -43,22 +59,19 @@ def work(frames: int = 900, **values: Any) -> WhisperWork:
 
 
 @pytest.mark.parametrize(
-    ("speech", "pad", "coarse", "frames"),
+    ("speech", "pad", "frames"),
     [
-        (1, 5.0, False, 600),
-        (300, 5.0, False, 800),
-        (301, 5.0, False, 900),
-        (301, 5.0, True, 1200),
-        (2400, 5.0, False, 2900),
-        (2600, 5.0, False, 3000),
-        (3000, 5.0, True, 3000),
-        (300, None, False, 3000),
+        (1, 5.0, 600),
+        (300, 5.0, 800),
+        (301, 5.0, 900),
+        (2400, 5.0, 2900),
+        (2600, 5.0, 3000),
+        (3000, 5.0, 3000),
+        (300, None, 3000),
     ],
 )
-def test_a_window_is_as_long_as_its_speech_and_padding(
-    speech: int, pad: float | None, coarse: bool, frames: int
-) -> None:
-    assert padded_frames(speech, pad, coarse=coarse) == frames
+def test_a_window_is_as_long_as_its_speech_and_padding(speech: int, pad: float | None, frames: int) -> None:
+    assert padded_frames(speech, pad) == frames
 
 
 def test_padding_can_be_switched_off() -> None:
@@ -82,13 +95,26 @@ def test_limit_of_the_text_grows_with_the_window_up_to_that_of_whisper() -> None
 def test_only_what_one_call_can_decode_has_one_key() -> None:
     same = work().key
     assert work(language="de", task="translate").key == work(language="en").key == same
-    assert work(1000).key != same
+    assert work(801).key == work(1200).key == same
+    assert work(800).key != same != work(1300).key
     assert work(context=(1, 2)).key != same
     assert work(context=(1, 2)).key == work(context=(3, 4)).key
     assert work(options={"beam_size": 2}).key != same
     assert replace(work(), step=1).key != same
     german, english = (work(language=code, options={"word_timestamps": True}).key for code in ("de", "en"))
     assert german != english
+
+
+def test_windows_of_a_call_are_as_long_as_the_longest() -> None:
+    short, long = work(900), work(1100)
+    assert [each.frames for each in of_one_length([short, long])] == [1100, 1100]
+    assert of_one_length([short, short]) == [short, short]
+
+
+def test_one_call_on_a_cpu_takes_as_much_memory_as_two_long_windows() -> None:
+    assert work().most is None
+    assert [work(frames, at_once=CPU_FRAMES).most for frames in (600, 1200, 1600, 2300, 3000)] == [6, 4, 3, 2, 1]
+    assert replace(work(600, at_once=CPU_FRAMES), frames=3000).most == 1
 
 
 def test_speech_is_followed_by_zeros() -> None:
@@ -156,12 +182,32 @@ def test_prompt_and_hotwords_are_tokenised_once_for_all_windows(caplog: pytest.L
         ({"tokens": (1,) * 60}, True),
         ({"tokens": (1,) * 55}, False),
         ({"tokens": (1,) * 58}, True),
-        ({"last_time": 4.5}, False),
-        ({"last_time": 5.5}, True),
+        ({"last_time": 3.9}, False),
+        ({"last_time": 4.1}, True),
+        ({"text": "one two three one two three"}, True),
     ],
 )
 def test_a_text_of_a_short_window_is_doubted(change: dict[str, Any], suspicious: bool) -> None:
     assert is_suspicious(replace(GOOD, **change), 2.0, 60, FasterWhisperOptions()) is suspicious
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("And just now, and just now.", True),
+        ("I say: what has happened to me what has happened to me", True),
+        ("He he he he", True),
+        ("12 12 12", True),
+        ("これはこれは", False),  # a word, and said so
+        ("これはペンですこれはペンです", True),
+        ("No, no.", False),
+        ("1000", False),
+        ("and just now and then", False),
+        ("", False),
+    ],
+)
+def test_a_phrase_that_ends_a_text_twice_is_noticed(text: str, repeated: bool) -> None:
+    assert repeats(text) is repeated
 
 
 def test_whispers_own_rules_decide_about_full_windows() -> None:
