@@ -55,12 +55,12 @@ class AsrEngine(Engine):
 class WindowWork:
     """A window that is ready for the device; an engine adds what its `decode` needs.
 
-    Works with equal `key`s may be decoded in one call; one whose key is None is decoded alone. `most` of them at once,
-    the same for all with that key; None: as many as the engine's `batch_size`.
+    Works with equal `key`s and much the same `length` may be decoded in one call, those whose key is None only alone.
+    The unit of the length is the engine's own.
     """
 
     key: Hashable
-    most: int | None = None
+    length: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,8 @@ class WindowEngine(AsrEngine):
     """Longest window; `load` may set it."""
     batch_size: int = 1
     """Windows that one call of `decode` takes; `load` may set it."""
+    room: int | None = None
+    """The most that works in one call are long together, padded to the longest; None: any. `load` may set it."""
     slots: int = 1
     """Calls of `decode` at the same time; `load` may set it."""
 
@@ -123,7 +125,7 @@ class WindowEngine(AsrEngine):
 
     @abstractmethod
     def decode(self, works: Sequence[WindowWork]) -> Sequence[WindowText | WindowWork]:
-        """Decode works with equal keys, at most `batch_size` and `most` of them; return a result for each, in order.
+        """Decode works with equal keys, at most `batch_size` of them; return as many results in the same order.
 
         A result that is a work again says that this one is to be decoded next, because the text was no good.
         Runs in at most `slots` threads at once (and a spare one on a CPU).

@@ -147,7 +147,7 @@ def _scheduler(engine: AsrEngine) -> Scheduler[WindowWork, _Result]:
     if not isinstance(engine, WindowEngine):
         return Scheduler(slots=_slots(engine))
     spare = 1 if engine.context.device == "cpu" else 0
-    return Scheduler(engine.decode, slots=engine.slots, batch=engine.batch_size, spare=spare)
+    return Scheduler(engine.decode, slots=engine.slots, batch=engine.batch_size, spare=spare, room=engine.room)
 
 
 def _transcribe(
@@ -181,7 +181,7 @@ def _by_windows(
     engine.check(options)
 
     def submit(work: WindowWork, *, first: bool = False) -> Future[_Result]:
-        return request.submit(work, key=work.key, most=work.most, first=first)
+        return request.submit(work, key=work.key, length=work.length, first=first)
 
     blocks = _heard(context, read_blocks(pcm, engine.sample_rate))
     if options.amplify:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -10,17 +11,20 @@ from typing import Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 
-class Group(NamedTuple):
-    """What works that may go together have in common: `key`, and how many of them may (None: as many as a batch has).
+class Shape(NamedTuple):
+    """What decides which works may go together: the `key` that they have in common, and their lengths.
 
-    A `key` of None: this work goes alone.
+    All are padded to the longest. A `key` of None: this work goes alone.
     """
 
     key: Hashable = None
-    most: int | None = None
+    length: int = 1
 
 
-ALONE = Group()
+ALONE = Shape()
+SPREAD = 1.4
+"""How many times longer the longest work of a run may be than the shortest: what is gained together is not padded away.
+"""
 EXPRESS_IN_A_ROW = 4
 """Express works that may go before an ordinary one that could go as well; then it is its turn."""
 
@@ -30,20 +34,20 @@ class Line(Generic[T]):
 
     def __init__(self, *, express: bool = False) -> None:
         self.express = express
-        self._urgent: deque[tuple[Group, T]] = deque()
-        self._others: deque[tuple[Group, T]] = deque()
+        self._urgent: deque[tuple[Shape, T]] = deque()
+        self._others: deque[tuple[Shape, T]] = deque()
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._others)
 
     @property
-    def group(self) -> Group:
-        """With which others the first work may go."""
+    def shape(self) -> Shape:
+        """The shape of the first work."""
         return (self._urgent or self._others)[0][0]
 
-    def add(self, item: T, group: Group, *, first: bool) -> None:
+    def add(self, item: T, shape: Shape, *, first: bool) -> None:
         """Add a work behind the others; `first`: only behind the others that were added so."""
-        (self._urgent if first else self._others).append((group, item))
+        (self._urgent if first else self._others).append((shape, item))
 
     def pop(self) -> T:
         """Take the first work out."""
@@ -69,25 +73,30 @@ class Line(Generic[T]):
 class Run(Generic[T]):
     """Works that go together; `express`: no ordinary one is among them; `spare`: it takes no slot."""
 
-    group: Group
+    key: Hashable
     express: bool
     spare: bool
     items: list[T] = field(default_factory=list)
+    shortest: int = 0
+    longest: int = 0
 
 
 class FairQueue(Generic[T]):
     """Lines take turns, one work each, those of express requests first.
 
-    `slots` runs go at once, of 1 to `batch` works of one group. While ordinary runs fill all slots, `spare` runs of
-    express works go beside them. What waits is taken as soon as a run may start: nothing waits for a fuller batch.
+    `slots` runs go at once, of 1 to `batch` works with equal keys and much the same length; several are together no
+    longer than `room`, padded to the longest of them (None: any length). While ordinary runs fill all slots, `spare`
+    runs of express works go beside them. What waits is taken as soon as a run may start: nothing waits for a fuller
+    batch.
     """
 
-    def __init__(self, *, slots: int, batch: int = 1, spare: int = 0) -> None:
+    def __init__(self, *, slots: int, batch: int = 1, spare: int = 0, room: int | None = None) -> None:
         if slots < 1 or batch < 1 or spare < 0:
             raise ValueError(f"no device has {slots} slots, {spare} spare ones and batches of {batch}")
         self._slots = slots
         self._batch = batch
         self._spare = spare
+        self._room = math.inf if room is None else room
         # Lines with works, in the order of their turns.
         self._express: OrderedDict[Line[T], None] = OrderedDict()
         self._ordinary: OrderedDict[Line[T], None] = OrderedDict()
@@ -100,9 +109,9 @@ class FairQueue(Generic[T]):
         self.running = 0
         """Works in runs that have started and not ended."""
 
-    def add(self, line: Line[T], item: T, group: Group = ALONE, *, first: bool = False) -> None:
+    def add(self, line: Line[T], item: T, shape: Shape = ALONE, *, first: bool = False) -> None:
         """Add a work to a line; see Line.add."""
-        line.add(item, group, first=first)
+        line.add(item, shape, first=first)
         self._turns(line).setdefault(line)
         self.waiting += 1
 
@@ -130,7 +139,7 @@ class FairQueue(Generic[T]):
         lead, spare = self._lead()
         if lead is None:
             return None
-        run: Run[T] = Run(lead.group, express=lead.express, spare=spare)
+        run: Run[T] = Run(lead.shape.key, express=lead.express, spare=spare)
         self._count(run, 1)
         self._move(lead, run)
         self.fill(run)
@@ -138,16 +147,16 @@ class FairQueue(Generic[T]):
 
     def fill(self, run: Run[T]) -> None:
         """Add what fits into a run that has started and has not been begun with, express works first."""
-        room = self.room(run.group)
         for turns in (self._express,) if run.spare else (self._express, self._ordinary):
             # Round after round, one work of each line: a line with many works must not keep the others out.
-            while len(run.items) < room and (fitting := [line for line in turns if line.group == run.group]):
-                for line in fitting[: room - len(run.items)]:
-                    self._move(line, run)
+            while fitting := [line for line in turns if self._fits(line.shape, run)]:
+                for line in fitting:
+                    if self._fits(line.shape, run):
+                        self._move(line, run)
 
-    def room(self, group: Group) -> int:
-        """Return how many works of a group go in one run."""
-        return 1 if group.key is None else min(group.most or self._batch, self._batch)
+    def may_grow(self, run: Run[T]) -> bool:
+        """Tell whether a run could take another work like those it has."""
+        return self._fits(Shape(run.key, run.longest), run)
 
     def end(self, run: Run[T]) -> None:
         """Give back what the run took."""
@@ -181,8 +190,16 @@ class FairQueue(Generic[T]):
             return next(iter(self._express)), True
         return None, False
 
+    def _fits(self, shape: Shape, run: Run[T]) -> bool:
+        if run.key is None or shape.key != run.key or len(run.items) == self._batch:
+            return False
+        shortest, longest = min(run.shortest, shape.length), max(run.longest, shape.length)
+        return longest <= SPREAD * shortest and (len(run.items) + 1) * longest <= self._room
+
     def _move(self, line: Line[T], run: Run[T]) -> None:
         """Put the first work of a line into a run; the line's next turn comes after that of all others."""
+        length = line.shape.length
+        run.shortest, run.longest = min(run.shortest or length, length), max(run.longest, length)
         run.items.append(line.pop())
         self.waiting -= 1
         self.running += 1

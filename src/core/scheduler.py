@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from core.fair_queue import ALONE, FairQueue, Group, Line, Run
+from core.fair_queue import ALONE, FairQueue, Line, Run, Shape
 from core.worker import CallContext
 
 W = TypeVar("W")
@@ -58,12 +58,12 @@ class Request(Generic[W, R]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def submit(self, work: W, *, key: Hashable = None, most: int | None = None, first: bool = False) -> Future[R]:
-        """Have a work done; up to `most` with equal keys and `most` may share a run, one with the key None shares none.
+    def submit(self, work: W, *, key: Hashable = None, length: int = 1, first: bool = False) -> Future[R]:
+        """Have a work done; those with equal keys and much the same `length` may share a run, one with None does not.
 
         `first`: before all works of this request that were not submitted so.
         """
-        return self._scheduler.submit(self, work, Group(key, most), first=first)
+        return self._scheduler.submit(self, work, Shape(key, length), first=first)
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for a slot of the device and hold it in the block; raises Cancelled when the request is closed."""
@@ -81,7 +81,7 @@ class Scheduler(Generic[W, R]):
     """Runs the works of many requests on `slots` threads, in the order of core.fair_queue.
 
     `run` is given 1 to `batch` works with equal keys and returns one result for each, in order. When it raises, each of
-    several works is tried again alone. Without `run` there are only turns. `spare`: see FairQueue.
+    several works is tried again alone. Without `run` there are only turns. `spare`, `room`: see FairQueue.
     """
 
     def __init__(
@@ -91,9 +91,10 @@ class Scheduler(Generic[W, R]):
         slots: int,
         batch: int = 1,
         spare: int = 0,
+        room: int | None = None,
     ) -> None:
         self._run = run or _refuse
-        self._queue: FairQueue[_Work] = FairQueue(slots=slots, batch=batch, spare=spare)
+        self._queue: FairQueue[_Work] = FairQueue(slots=slots, batch=batch, spare=spare, room=room)
         # A generator that is collected in the middle of a change leaves its turn in the same thread: see _change.
         self._lock = threading.RLock()
         self._changing = False
@@ -119,12 +120,12 @@ class Scheduler(Generic[W, R]):
         """Return a new request, closed when the call of `context` is cancelled; `express`: served before others."""
         return Request(self, Line(express=express), context or CallContext())
 
-    def submit(self, request: Request[W, R], work: W, group: Group, *, first: bool) -> Future[R]:
+    def submit(self, request: Request[W, R], work: W, shape: Shape, *, first: bool) -> Future[R]:
         """See Request.submit."""
         if not self._threads:
             raise TypeError("nothing here does works; take a turn")
         wanted = _Work(request, work)
-        self._change(partial(self._add, wanted, group, first=first))
+        self._change(partial(self._add, wanted, shape, first=first))
         return wanted.future
 
     @contextmanager
@@ -184,11 +185,11 @@ class Scheduler(Generic[W, R]):
 
     # Steps.
 
-    def _add(self, work: _Work, group: Group = ALONE, *, first: bool = False) -> Iterable[_Work]:
+    def _add(self, work: _Work, shape: Shape = ALONE, *, first: bool = False) -> Iterable[_Work]:
         if self._closed or work.request.closed:
             return (work,)
         work.request.open.add(work)
-        self._queue.add(work.request.line, work, group, first=first)
+        self._queue.add(work.request.line, work, shape, first=first)
         return ()
 
     def _leave(self, wish: _Work) -> Iterable[_Work]:
@@ -251,7 +252,7 @@ class Scheduler(Generic[W, R]):
     def _gather(self, run: Run[_Work]) -> None:
         """Let other threads go first as long as they add to the run: those that got the results of the last one."""
         count = 0
-        while count < len(run.items) < self._queue.room(run.group):
+        while count < len(run.items) and self._queue.may_grow(run):
             count = len(run.items)
             time.sleep(0)
             self._change(partial(self._fill, run))

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.fair_queue import EXPRESS_IN_A_ROW, FairQueue, Group, Line, Run
+from core.fair_queue import EXPRESS_IN_A_ROW, SPREAD, FairQueue, Line, Run, Shape
 
 LINES = 4
-GROUPS = st.sampled_from([Group(), Group("a"), Group("a", most=2), Group("b", most=1)])
+SHAPES = st.sampled_from([Shape(), Shape("a"), Shape("a", 2), Shape("b", 10), Shape("b", 13), Shape("b", 16)])
 
 
 def names(run: Run[str] | None) -> list[str] | None:
@@ -73,27 +73,32 @@ def test_a_batch_is_filled_from_all_requests_in_turn_express_ones_first() -> Non
     for name, express in (("a", False), ("b", False), ("x", True), ("y", True)):
         line: Line[str] = Line(express=express)
         for number in range(2):
-            queue.add(line, f"{name}{number}", Group("k"))
+            queue.add(line, f"{name}{number}", Shape("k"))
     assert drained(queue) == [["x0", "y0", "x1", "y1", "a0"], ["b0", "a1", "b1"]]
 
 
 def test_a_batch_skips_no_work_of_a_request() -> None:
     queue: FairQueue[str] = FairQueue(slots=1, batch=8)
     one, other = Line[str](), Line[str]()
-    queue.add(one, "a0", Group("a"))
-    queue.add(other, "b0", Group("b"))
-    queue.add(other, "a1", Group("a"))
+    queue.add(one, "a0", Shape("a"))
+    queue.add(other, "b0", Shape("b"))
+    queue.add(other, "a1", Shape("a"))
     assert drained(queue) == [["a0"], ["b0"], ["a1"]]
 
 
-def test_a_group_may_take_less_than_a_batch() -> None:
-    queue: FairQueue[str] = FairQueue(slots=1, batch=3)
+def test_works_in_a_run_have_much_the_same_length() -> None:
+    queue: FairQueue[str] = FairQueue(slots=1, batch=8)
+    for name, length in (("10", 10), ("14", 14), ("15", 15), ("9", 9), ("11", 11)):
+        queue.add(Line(), name, Shape("k", length))
+    assert drained(queue) == [["10", "14", "11"], ["15"], ["9"]]
+
+
+def test_works_in_a_run_have_room() -> None:
+    queue: FairQueue[str] = FairQueue(slots=1, batch=4, room=50)
     line: Line[str] = Line()
-    for number in range(3):
-        queue.add(line, f"long{number}", Group("long", most=2))
-    for number in range(4):
-        queue.add(line, f"short{number}", Group("short", most=8))
-    assert drained(queue) == [["long0", "long1"], ["long2"], ["short0", "short1", "short2"], ["short3"]]
+    for length in (60, 60, 25, 20, 20, 12, 12, 10, 10, 12):
+        queue.add(line, str(length), Shape("k", length))
+    assert drained(queue) == [["60"], ["60"], ["25", "20"], ["20"], ["12", "12", "10", "10"], ["12"]]
 
 
 def test_a_work_without_a_key_goes_alone() -> None:
@@ -106,13 +111,13 @@ def test_a_work_without_a_key_goes_alone() -> None:
 
 def test_what_comes_before_a_run_begins_goes_along() -> None:
     queue: FairQueue[str] = FairQueue(slots=1, batch=2)
-    queue.add(Line(express=True), "e", Group("k"))
+    queue.add(Line(express=True), "e", Shape("k"))
     run = queue.start()
     assert run is not None
     assert run.express
-    queue.add(Line(), "other", Group("l"))
+    queue.add(Line(), "other", Shape("l"))
     for name in ("o0", "o1"):
-        queue.add(Line(), name, Group("k"))
+        queue.add(Line(), name, Shape("k"))
     queue.fill(run)
     assert (run.items, run.express) == (["e", "o0"], False)
     queue.end(run)
@@ -147,7 +152,7 @@ def test_a_spare_run_is_filled_with_express_works_only() -> None:
     queue.add(Line(), "long")
     assert names(queue.start()) == ["long"]
     for name in ("o", "e0", "e1"):
-        queue.add(Line(express=name != "o"), name, Group("k"))
+        queue.add(Line(express=name != "o"), name, Shape("k"))
     assert names(queue.start()) == ["e0", "e1"]
 
 
@@ -183,17 +188,19 @@ def test_a_device_that_cannot_be_is_refused(slots: int, batch: int, spare: int) 
 class Item:
     number: int
     line: int
-    group: Group
+    shape: Shape
     first: bool
 
 
 class Device(RuleBasedStateMachine):
     """Anything that can happen, in any order, against what must be true of every run that starts."""
 
-    @initialize(slots=st.integers(1, 3), batch=st.integers(1, 4), spare=st.integers(0, 2))
-    def prepare(self, slots: int, batch: int, spare: int) -> None:
-        self.slots, self.batch, self.spare = slots, batch, spare
-        self.queue: FairQueue[Item] = FairQueue(slots=slots, batch=batch, spare=spare)
+    @initialize(
+        slots=st.integers(1, 3), batch=st.integers(1, 4), spare=st.integers(0, 2), room=st.sampled_from([None, 2, 30])
+    )
+    def prepare(self, slots: int, batch: int, spare: int, room: int | None) -> None:
+        self.slots, self.batch, self.spare, self.room = slots, batch, spare, room
+        self.queue: FairQueue[Item] = FairQueue(slots=slots, batch=batch, spare=spare, room=room)
         self.lines: list[Line[Item]] = [Line(express=number < LINES) for number in range(2 * LINES)]
         self.waiting: list[list[Item]] = [[] for _ in self.lines]
         self.passed = [0] * len(self.lines)
@@ -215,15 +222,15 @@ class Device(RuleBasedStateMachine):
     def waits(self, *, express: bool) -> bool:
         return any(self.waiting[:LINES] if express else self.waiting[LINES:])
 
-    @rule(line=st.integers(0, 2 * LINES - 1), group=GROUPS, first=st.booleans())
-    def add(self, line: int, group: Group, first: bool) -> None:
-        item = Item(self.count, line, group, first)
+    @rule(line=st.integers(0, 2 * LINES - 1), shape=SHAPES, first=st.booleans())
+    def add(self, line: int, shape: Shape, first: bool) -> None:
+        item = Item(self.count, line, shape, first)
         self.count += 1
         if not self.waiting[line]:
             self.passed[line] = 0
         self.waiting[line].append(item)
         self.waiting[line].sort(key=lambda other: (not other.first, other.number))
-        self.queue.add(self.lines[line], item, group, first=first)
+        self.queue.add(self.lines[line], item, shape, first=first)
 
     @rule(line=st.integers(0, 2 * LINES - 1))
     def drop(self, line: int) -> None:
@@ -267,18 +274,29 @@ class Device(RuleBasedStateMachine):
         self.check_nobody_starves()
 
     def served(self, run: Run[Item], items: list[Item]) -> None:
-        most = 1 if run.group.key is None else min(run.group.most or self.batch, self.batch)
-        assert 1 <= len(run.items) <= most
-        assert {item.group for item in run.items} == {run.group}
+        assert self.may_go_together([item.shape for item in run.items])
         assert run.express == all(map(self.express, run.items))
         assert run.express or not run.spare
         for item in items:
             assert self.waiting[item.line].pop(0) is item
             self.passed[item.line] = 0
-        # A full batch, or nothing left that fits.
+        # Nothing is left that fits.
         lines = self.waiting[:LINES] if run.spare else self.waiting
-        left = [line for line in lines if line and line[0].group == run.group]
-        assert len(run.items) == most or not left
+        shapes = [item.shape for item in run.items]
+        assert not any(line and self.may_go_together([*shapes, line[0].shape]) for line in lines)
+
+    def may_go_together(self, shapes: list[Shape]) -> bool:
+        if len(shapes) == 1:
+            return True
+        lengths = [shape.length for shape in shapes]
+        room = len(shapes) * max(lengths)
+        return (
+            len({shape.key for shape in shapes}) == 1
+            and shapes[0].key is not None
+            and len(shapes) <= self.batch
+            and max(lengths) <= SPREAD * min(lengths)
+            and (self.room is None or room <= self.room)
+        )
 
     def check_nobody_starves(self) -> None:
         for number, passed in enumerate(self.passed):

@@ -15,7 +15,7 @@ from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.faster_whisper_decoding import Decoder, foreign_errors
 from asr.engines.faster_whisper_options import Decoding, FasterWhisperOptions, decoding
 from asr.engines.faster_whisper_prompt import Prompts
-from asr.engines.faster_whisper_window import CPU_FRAMES, WhisperWork, padded_frames
+from asr.engines.faster_whisper_window import WhisperWork, padded_frames
 from asr.engines.log_mel import log_mel
 from asr.transcript import LanguageGuess, TranscribeOptions
 from core.devices import usable_cores
@@ -29,6 +29,7 @@ _WINDOW_SECONDS = 20.0  # heard as well as longer ones, in less time and memory:
 _MAX_REPLICAS = 16
 _MAX_INTRA_THREADS = 4
 _CPU_BATCH, _GPU_BATCH = 4, 16
+_CPU_FRAMES = 5000  # two windows of ordinary length: that is how much memory the longer ones of one call may take
 _WARM_UP_TOKENS = 8
 _TOKENS_PER_SECOND = 4
 _MIN_SECONDS = 0.1  # nothing can be said in less, and Whisper makes something up
@@ -62,6 +63,7 @@ class FasterWhisperEngine(WindowEngine):
         fitting = max(1, min(usable_cores() // self.threads, _MAX_REPLICAS)) if on_cpu else 1
         self.slots = self.context.workers or fitting
         self.batch_size = self.options.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+        self.room = _CPU_FRAMES if on_cpu else None
         self.window_seconds = _LONGEST_SECONDS if self.options.window_pad_seconds is None else _WINDOW_SECONDS
         folder = self._folder()
         try:
@@ -200,8 +202,7 @@ class FasterWhisperEngine(WindowEngine):
         extractor = self._model.feature_extractor
         features = log_mel(extractor, samples[: extractor.n_samples])[:, :-1]
         frames = padded_frames(features.shape[-1], self.options.window_pad_seconds)
-        at_once = CPU_FRAMES if self.context.device == "cpu" else None
-        return WhisperWork(features=features, frames=frames, at_once=at_once, decoding=how, **values)
+        return WhisperWork(features=features, frames=frames, decoding=how, **values)
 
     def _noise(self, seconds: float) -> WhisperWork:
         samples = np.random.default_rng(0).normal(0.0, 0.01, round(seconds * self.sample_rate)).astype(np.float32)

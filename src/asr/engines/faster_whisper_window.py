@@ -20,10 +20,6 @@ FRAMES_PER_SECOND = 100
 TIMESTAMP_SECONDS = 0.02
 """What one step of a timestamp token is worth."""
 _STEP = 100
-_CLASSES = (800, 1200, 1600, 2000, 2500, FULL_FRAMES)
-"""Windows up to the same of these lengths may share a call, padded to the longest of them."""
-CPU_FRAMES = 5000
-"""Frames that one call on a CPU takes: two long windows, or four that are half as long."""
 _MAX_LENGTH = 448
 _LEAST_TOKENS, _TOKENS_PER_SECOND = 24, 15
 
@@ -34,18 +30,16 @@ Features = npt.NDArray[np.float32]
 class WhisperWork(WindowWork):
     """One window and what has become of it so far.
 
-    `features` has shape (mels, frames of the speech alone), `frames` is what it is padded to at least, `at_once` how
-    many of them one call takes (None: any number). `language` None is to be detected, among `candidates` if there are
-    any. `context` are the tokens before the start of the transcript, `previous` the text before, out of which some of
-    them come. `step` counts the temperatures tried, `failed` are the texts they gave; `encoding`, shape (1, frames / 2,
-    size), is there where keeping it is cheaper than encoding again.
+    `features` has shape (mels, frames of the speech alone), `frames` is what it is padded to at least. `language` None
+    is to be detected, among `candidates` if there are any. `context` are the tokens before the start of the transcript,
+    `previous` the text before, out of which some of them come. `step` counts the temperatures tried, `failed` are the
+    texts they gave; `encoding`, shape (1, frames / 2, size), is there where keeping it is cheaper than encoding again.
     """
 
     key: Hashable = field(init=False)
-    most: int | None = field(init=False)
+    length: int = field(init=False)
     features: Features
     frames: int
-    at_once: int | None = None
     decoding: Decoding
     task: Task = "transcribe"
     language: str | None = None
@@ -62,14 +56,8 @@ class WhisperWork(WindowWork):
         # One alignment has one start sequence, in which language and task stand.
         start = (self.language, self.task) if self.decoding.aligned else None
         search = (self.decoding.beam_size, self.decoding.best_of, self.decoding.aligned)
-        object.__setattr__(self, "key", (self.size_class, len(self.context), self.temperature, search, start))
-        most = max(self.at_once // self.size_class, 1) if self.at_once else None
-        object.__setattr__(self, "most", most)
-
-    @property
-    def size_class(self) -> int:
-        """The longest window that this one may share a call with, in frames."""
-        return next(frames for frames in _CLASSES if frames >= self.frames)
+        object.__setattr__(self, "key", (len(self.context), self.temperature, search, start))
+        object.__setattr__(self, "length", self.frames)
 
     @property
     def temperature(self) -> float:
