@@ -1,0 +1,229 @@
+"""The steps of pyannote's community-1 pipeline, over models that are called through two functions; numpy and scipy.
+
+Bredin et al., https://huggingface.co/pyannote/speaker-diarization-community-1: who speaks among up to three voices in
+windows of ten seconds, a vector for each voice, speakers out of these vectors, and the windows put together again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.diarization.clustering import NOBODY, Labels
+from asr.diarization.engine import SAMPLE_RATE, Recording, Vector
+from asr.diarization.stats import FRAME_SECONDS, Frames, Projection
+from asr.diarization.timeline import Activity, Grid, strongest
+from asr.diarization.vbx import unit
+
+WINDOW_SECONDS = 10.0
+WINDOW = round(WINDOW_SECONDS * SAMPLE_RATE)
+VOICES = 3
+GRID = Grid(first=0.0619375 / 2, step=0.016875)
+"""Frames of the segmentation model: the width of what it sees, and from one to the next."""
+CLEAN_SHARE = 0.2
+"""A voice counts when speakers are sought if it is alone for this share of its window."""
+_LEAST_FRAMES = 3  # of the encoder, 0.24 s: with fewer alone, a vector is made of all that the voice says
+_MOMENT_SECONDS, _MOMENT_STEP = 1.5, 0.5
+_MOMENT_FRAMES = 6  # of the encoder, 0.48 s in which one voice is alone
+_MOMENT_WEIGHT = 4.0  # what a whole difference in cosine similarity counts against the votes of all windows
+_MOMENT_REACH = 1.0  # seconds around its middle of which a moment tells
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard in the windows of a recording, `step` seconds apart.
+
+    `active` has shape (windows, frames, VOICES), `embeddings` (windows, VOICES, size) with NaN where there is none.
+    `moments` are the middles, in seconds, of short windows in which one voice is alone, `sounds` (moments, size) their
+    vectors: less certain than those of long windows, and nearer to the place.
+    """
+
+    step: float
+    active: Activity
+    embeddings: Vector
+    moments: npt.NDArray[np.float64]
+    sounds: Vector
+
+    @property
+    def speaks(self) -> npt.NDArray[np.bool_]:
+        """Which voices say anything and have a vector, shape (windows, VOICES)."""
+        found: npt.NDArray[np.bool_] = self.active.any(axis=1) & np.isfinite(self.embeddings[..., 0])
+        return found
+
+    @property
+    def clean(self) -> npt.NDArray[np.bool_]:
+        """Which voices are alone for long enough to tell who they are, shape (windows, VOICES)."""
+        share = alone(self.active).sum(axis=1) / self.active.shape[1]
+        found: npt.NDArray[np.bool_] = (share >= CLEAN_SHARE) & self.speaks
+        return found
+
+
+def starts(length: int, step: float) -> range:
+    """Return the first samples of the windows of a recording; the last window may reach beyond its end."""
+    step_samples = round(step * SAMPLE_RATE)
+    count = 1 + max(0, -(-(length - WINDOW) // step_samples))
+    return range(0, count * step_samples, step_samples)
+
+
+def listen(
+    recording: Recording,
+    segment: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    frames: Iterator[Frames],
+    project: Projection,
+    *,
+    step: float,
+    batch: int,
+    progress: Callable[[float], None],
+) -> Heard:
+    """Listen to all windows of a recording.
+
+    `segment` tells which voices speak in windows, shape (windows, 1, WINDOW) to (windows, frames, VOICES). `frames`
+    are those of asr.diarization.stats.encoded; no more than those of a window and a block are kept.
+    """
+    places = starts(recording.length, step)
+    active, embeddings, moments, sounds = [], [], [], []
+    length = recording.length / SAMPLE_RATE
+    buffer = _Buffer(frames)
+    for first in range(0, len(places), batch):
+        some = places[first : first + batch]
+        windows = np.stack([recording.read(start, start + WINDOW) for start in some])[:, None]
+        for start, voices in zip(some, segment(windows) > 0.5, strict=True):  # noqa: PLR2004 - half
+            seconds = start / SAMPLE_RATE
+            found = buffer.between(seconds, min(seconds + WINDOW_SECONDS, length))
+            active.append(voices)
+            embeddings.append(_embedded(voices, found, project))
+            own = _own_part(start, places, step=step)
+            for middle, sound in _moments(voices, found, project, own):
+                moments.append(seconds + middle)
+                sounds.append(sound)
+        progress(some[-1] / max(recording.length, 1))
+    return Heard(
+        step,
+        np.stack(active),
+        np.stack(embeddings),
+        np.array(moments),
+        np.stack(sounds) if sounds else np.zeros((0, len(project.bias)), dtype=np.float32),
+    )
+
+
+def _own_part(start: int, places: range, *, step: float) -> tuple[float, float]:
+    """Return the part of a window, in seconds, of which no other window knows more: the middle, or up to an end."""
+    middle = WINDOW_SECONDS / 2
+    first = 0.0 if start == places[0] else middle - step / 2
+    last = WINDOW_SECONDS if start == places[-1] else middle + step / 2
+    return first, last
+
+
+def _moments(
+    voices: Activity, frames: Frames, project: Projection, own: tuple[float, float]
+) -> Iterator[tuple[float, Vector]]:
+    """Yield the middles of short windows in the own part of a window, and their vectors."""
+    single = _nearest(alone(voices).any(axis=1), len(frames)).astype(np.float32)
+    half = round(_MOMENT_SECONDS / 2 / FRAME_SECONDS)
+    for middle in np.arange(own[0] + _MOMENT_STEP / 2, own[1], _MOMENT_STEP).tolist():
+        place = round(middle / FRAME_SECONDS)
+        part = slice(max(place - half, 0), place + half)
+        if single[part].sum() >= _MOMENT_FRAMES:
+            yield middle, project(frames[part], single[None, part])[0]
+
+
+class _Buffer:
+    """The encoder's frames around a moment that only moves on."""
+
+    def __init__(self, blocks: Iterator[Frames]) -> None:
+        self._blocks = blocks
+        self._frames = next(blocks, np.zeros((0, 1), dtype=np.float32))
+        self._first = 0
+
+    def between(self, start: float, end: float) -> Frames:
+        """Return the frames between two seconds, as far as there are any; those before them are forgotten."""
+        first, last = round(start / FRAME_SECONDS), round(end / FRAME_SECONDS)
+        while self._first + len(self._frames) < last and (block := next(self._blocks, None)) is not None:
+            keep = min(max(first - self._first, 0), len(self._frames))
+            self._frames = np.concatenate([self._frames[keep:], block])
+            self._first += keep
+        return self._frames[max(first - self._first, 0) : max(last - self._first, 0)]
+
+
+def alone(active: Activity) -> Activity:
+    """Return where each voice talks and no other does; the voices are the last axis."""
+    found: Activity = active & (active.sum(axis=-1, keepdims=True) == 1)
+    return found
+
+
+def _embedded(voices: Activity, frames: Frames, project: Projection) -> Vector:
+    """Return the vectors of the voices of a window, (VOICES, size), made where each is alone, if that is enough."""
+    size = len(project.bias)
+    if not len(frames):
+        return np.full((VOICES, size), np.nan, dtype=np.float32)
+    clean, whole = _nearest(alone(voices), len(frames)).T, _nearest(voices, len(frames)).T
+    enough = clean.sum(axis=1, keepdims=True) >= _LEAST_FRAMES
+    return project(frames, np.where(enough, clean, whole).astype(np.float32))
+
+
+def _nearest(active: Activity, count: int) -> Activity:
+    """Return the activity in the frames of the segmentation that are nearest to `count` frames of the encoder."""
+    places = ((np.arange(count) + 0.5) * FRAME_SECONDS - GRID.first) / GRID.step
+    found: Activity = active[np.clip(np.rint(places).astype(int), 0, len(active) - 1)]
+    return found
+
+
+def together(
+    heard: Heard, labels: Labels, centroids: npt.NDArray[np.float64], frames: int
+) -> tuple[Activity, Activity]:
+    """Return who speaks in each frame of the recording, and who does when one at most may; (frames, speakers) each.
+
+    In a frame as many speak as its windows say on average; those that most of them say do. Where one speaks alone, the
+    sound of the moment counts besides: in noise, windows of ten seconds with several voices are taken for each other.
+    """
+    speakers = len(centroids)
+    windows, per_window, _ = heard.active.shape
+    strength = np.zeros((frames + per_window, speakers), dtype=np.float32)
+    count, seen = np.zeros(len(strength), dtype=np.float32), np.zeros(len(strength), dtype=np.float32)
+    for window in range(windows):
+        start = round(window * heard.step / GRID.step)
+        part = slice(start, start + per_window)
+        active = heard.active[window]
+        count[part] += active.sum(axis=1)
+        seen[part] += 1
+        for speaker in set(labels[window].tolist()) - {NOBODY}:
+            strength[part, speaker] += active[:, labels[window] == speaker].any(axis=1)
+    many = np.rint(count / np.maximum(seen, 1)).astype(np.int64)[:frames]
+    strength = strength[:frames] / np.maximum(seen[:frames, None], 1)
+    single = many == 1
+    strength[single] = 1 + strength[single] + _MOMENT_WEIGHT * _resemblance(heard, centroids, np.flatnonzero(single))
+    return strongest(strength, many), strongest(strength, np.minimum(many, 1))
+
+
+def _resemblance(
+    heard: Heard, centroids: npt.NDArray[np.float64], frames: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float64]:
+    """Return how much more each speaker's voice resembles the moments around some frames than the average one's.
+
+    Shape (frames, speakers), from -1 to 1; 0 where there is no moment near.
+    """
+    found = np.zeros((len(frames), len(centroids)))
+    if not len(heard.moments):
+        return found
+    alike = unit(heard.sounds) @ unit(centroids).T
+    alike -= alike.mean(axis=1, keepdims=True)
+    seconds = GRID.first + frames * GRID.step
+    for speaker in range(len(centroids)):
+        found[:, speaker] = np.interp(seconds, heard.moments, alike[:, speaker])
+    after = np.clip(np.searchsorted(heard.moments, seconds), 0, len(heard.moments) - 1)
+    before = np.maximum(after - 1, 0)
+    away = np.minimum(abs(heard.moments[after] - seconds), abs(heard.moments[before] - seconds))
+    found[away > _MOMENT_REACH] = 0
+    return found
+
+
+def vectors(heard: Heard) -> npt.NDArray[np.float64]:
+    """Return the vectors out of which speakers are found: of clean voices, or of all where there are too few."""
+    chosen: Sequence[npt.NDArray[np.bool_]] = (heard.clean, heard.speaks)
+    for which in chosen:
+        if which.any():
+            return heard.embeddings[which].astype(np.float64)
+    return np.zeros((0, heard.embeddings.shape[-1]))

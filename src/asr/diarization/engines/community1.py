@@ -1,0 +1,1 @@
+"""pyannote's community-1 through ONNX Runtime: segmentation, speaker embeddings, clustering; no torch."""
