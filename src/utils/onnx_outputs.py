@@ -6,7 +6,7 @@ output is the file and a few bytes behind it; nothing of the file is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # Field numbers of onnx.proto: ModelProto.graph; GraphProto.node and .output; NodeProto.input, .output and .op_type;
@@ -31,32 +31,64 @@ class _Node:
     outputs: tuple[str, ...]
 
 
+class Graph:
+    """The nodes of a model's file. Raises NotOneTensor for a file that is none."""
+
+    def __init__(self, model: memoryview) -> None:
+        try:
+            graphs = [content for number, content in _fields(model) if number == _GRAPH]
+            self._outputs = _output_names(graphs)
+            self._nodes = list(_nodes(graphs))
+        except (IndexError, UnicodeDecodeError) as error:
+            raise NotOneTensor("not an ONNX model") from error
+
+    def made_by(self, *operators: str) -> str:
+        """Return the tensor that a chain of operators makes, each reading what the one before it made.
+
+        Raises NotOneTensor unless exactly one chain of the model is like that.
+        """
+        first, *others = operators
+        found = {output for node in self._nodes if node.op == first for output in node.outputs}
+        for op in others:
+            readers = [node for node in self._nodes if node.op == op and found.intersection(node.inputs)]
+            found = {output for node in readers for output in node.outputs}
+        if len(found) != 1:
+            raise NotOneTensor(f"{len(found)} tensors are made by {' and '.join(operators)}")
+        return found.pop()
+
+    def read_by(self, operator: str) -> tuple[str, ...]:
+        """Return the tensors that the only node of an operator reads. Raises NotOneTensor."""
+        found = [node for node in self._nodes if node.op == operator]
+        if len(found) != 1:
+            raise NotOneTensor(f"{len(found)} nodes are {operator}")
+        return found[0].inputs
+
+    def has_output(self, name: str) -> bool:
+        """Tell whether the model has such an output by itself."""
+        return name in self._outputs
+
+    def more_outputs(self, names: Mapping[str, str]) -> bytes:
+        """Return what to put behind the model's file to get tensors as outputs: their names by those of the outputs.
+
+        For outputs that the model has it is nothing.
+        """
+        return b"".join(_more(tensor, name) for name, tensor in names.items() if name not in self._outputs)
+
+
 def extra_output(model: memoryview, *, made_by: Sequence[str], name: str) -> bytes:
     """Return what to put behind the model's file to get the tensor that a chain of operators makes as output `name`.
 
     `made_by` are the operators' types, each reading what the one before it made: ("Round", "Clip"). For a model that
     has such an output it is nothing. Raises NotOneTensor unless exactly one chain of the model is like that.
     """
-    try:
-        graphs = [content for number, content in _fields(model) if number == _GRAPH]
-        if name in _output_names(graphs):
-            return b""
-        tensor = _find(list(_nodes(graphs)), made_by)
-    except (IndexError, UnicodeDecodeError) as error:
-        raise NotOneTensor("not an ONNX model") from error
+    graph = Graph(model)
+    return b"" if graph.has_output(name) else graph.more_outputs({name: graph.made_by(*made_by)})
+
+
+def _more(tensor: str, name: str) -> bytes:
     copy = _field(_INPUT, tensor.encode()) + _field(_OUTPUT, name.encode()) + _field(_OP, b"Identity")
     output = _field(_NAME, name.encode())
     return _field(_GRAPH, _field(_NODE, copy) + _field(_GRAPH_OUTPUT, output))
-
-
-def _find(nodes: Sequence[_Node], made_by: Sequence[str]) -> str:
-    first, *others = made_by
-    found = {output for node in nodes if node.op == first for output in node.outputs}
-    for op in others:
-        found = {out for node in nodes if node.op == op and found.intersection(node.inputs) for out in node.outputs}
-    if len(found) != 1:
-        raise NotOneTensor(f"{len(found)} tensors are made by {' and '.join(made_by)}")
-    return found.pop()
 
 
 def _output_names(graphs: Sequence[memoryview]) -> set[str]:

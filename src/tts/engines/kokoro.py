@@ -26,7 +26,7 @@ from core.errors import (
     VoiceNotFound,
 )
 from tts.engine import TtsEngine
-from tts.engines.onnx import open_session
+from core.onnx import open_session
 from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples

@@ -14,7 +14,7 @@ from pydantic import Field
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, VoiceNotFound
 from tts.engine import TtsEngine
-from tts.engines.onnx import open_session
+from core.onnx import open_session
 from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils import languages

@@ -10,7 +10,7 @@ import pytest
 
 from core.engines import Device, EngineContext
 from core.errors import ConfigurationError
-from tts.engines.onnx import open_session
+from core.onnx import open_session
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts.engines.onnx_outputs import NotOneTensor, extra_output
+from utils.onnx_outputs import NotOneTensor, extra_output
 
 
 def field(number: int, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions for the TTS engines: providers by device, and memory that stays flat over varied lengths."""
+"""ONNX Runtime sessions: providers by device, and memory that stays flat over varied lengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from core.devices import usable_cores
 from core.engines import Device, EngineContext
 from core.errors import ConfigurationError, ModelBroken
-from tts.engines.onnx_outputs import NotOneTensor, extra_output
+from utils.onnx_outputs import NotOneTensor, extra_output
 
 log = logging.getLogger(__name__)
 DURATIONS = "duration"
@@ -50,8 +50,12 @@ class OnnxSession:
         return found
 
 
-def open_session(path: Path, context: EngineContext, *, durations: Sequence[str] = ()) -> OnnxSession:
+def open_session(
+    path: Path, context: EngineContext, *, durations: Sequence[str] = (), content: bytes | None = None
+) -> OnnxSession:
     """Return a session on the context's device; ConfigurationError when the file or the device cannot be used.
+
+    `content` is the model, where it is not what is in the file.
 
     `durations` is the chain of operators that makes the model's durations; they become its output DURATIONS, where
     the model is as expected.
@@ -70,7 +74,7 @@ def open_session(path: Path, context: EngineContext, *, durations: Sequence[str]
     if context.device != "cpu":
         providers.append(("CPUExecutionProvider", {}))
     try:
-        model = _with_durations(path, durations) if durations else str(path)
+        model = content or (_with_durations(path, durations) if durations else str(path))
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # the seam: onnxruntime's errors share no base class
         raise ModelBroken(f"{path.name} cannot be loaded: {error}") from error
