@@ -114,17 +114,22 @@ class Decoder:
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
             "no_repeat_ngram_size": own.no_repeat_ngram_size,
-            "max_length": max_length(first.frames, len(first.context)),
+            "max_length": max_length(max(map(text_limit, works)), len(first.context)),
             "return_scores": True,
             "return_no_speech_prob": True,
             "suppress_blank": True,
             "suppress_tokens": self.suppressed,
             "max_initial_timestamp_index": round(own.max_initial_timestamp / TIMESTAMP_SECONDS),
         }
-        prompts = [[*work.context, *self.tokenizer(work.language, work.task).sot_sequence] for work in works]
+        prompts = [[*work.context, *self._start(work)] for work in works]
         # Samples take memory like encodings, each for itself.
         with foreign_errors(), self._room_for(first.frames if first.temperature > 0 else 0):
             return self._model.model.generate(encoding, prompts, **{**told, **search, **options})
+
+    def _start(self, work: WhisperWork) -> list[int]:
+        """Return the tokens that begin a transcript."""
+        tokenizer = self.tokenizer(work.language, work.task)
+        return [*tokenizer.sot_sequence, *(() if work.decoding.timestamps else (tokenizer.no_timestamps,))]
 
     def _new_tokenizer(self, language: str, task: str) -> Any:
         multilingual = self._model.model.is_multilingual
@@ -163,9 +168,12 @@ class Decoder:
     def _decide(self, work: WhisperWork, attempt: Attempt, row: int, encoding: Any) -> Attempt | WhisperWork:
         """Return the text to keep, or what is to be done for a better one."""
         if work.frames < FULL_FRAMES:
-            limit = text_limit(work.frames, len(work.context))
+            limit = text_limit(work)
             if not is_suspicious(attempt, work.duration, limit, self._options):
                 return attempt
+            if not work.decoding.timestamps:
+                # Without timestamps a text does not always know where to end.
+                return replace(work, decoding=replace(work.decoding, timestamps=True))
             return replace(work, frames=FULL_FRAMES, encoding=None)
         if is_acceptable(attempt, self._options):
             return attempt

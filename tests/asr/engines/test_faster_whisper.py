@@ -307,6 +307,22 @@ def test_a_loop_in_a_short_window_is_decoded_again_as_a_full_one(base: FasterWhi
 
 
 @pytest.mark.e2e
+def test_a_text_without_timestamps_is_one_segment_and_a_loop_is_decoded_again_with_them(
+    base: FasterWhisperEngine, speech_data: Path
+) -> None:
+    clip = load(speech_data / "en" / "jfk.wav")
+    options = TranscribeOptions(language="en", timestamps=False)
+    work = base.prepare(clip, options)
+    text = finished(base.decode([work])[0])
+    assert words(said(text))[-4:] == ["do", "for", "your", "country"]
+    assert [(segment.start, segment.end) for segment in text.segments] == [(0.0, pytest.approx(11.0, abs=0.1))]
+    assert text.rest is None
+    again = base.decode([replace(work, frames=work.speech_frames)])[0]
+    assert isinstance(again, WhisperWork)
+    assert (again.frames, again.decoding.timestamps) == (work.speech_frames, True)
+
+
+@pytest.mark.e2e
 def test_a_text_that_is_never_good_enough_goes_up_the_temperatures(
     model_dir: Callable[[str], Path], speech_data: Path
 ) -> None:
