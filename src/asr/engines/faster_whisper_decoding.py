@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from asr.engine import WindowText
-from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious
+from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious, says_twice
 from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS
 from asr.engines.faster_whisper_segments import SegmentMaker, cut
@@ -31,6 +31,11 @@ from core.errors import DeviceOutOfMemory, InsufficientMemory
 
 LONG_FRAMES = 1500
 """Windows of more frames take much memory while they are encoded."""
+LOOP_TOKENS = 8
+"""Without timestamps a text does not always know where to end, and begins anew: it may not repeat so many tokens.
+
+Where it would have, it says all but the last of them twice, and is decoded again with timestamps.
+"""
 _SURE_OF_LANGUAGE = 0.5
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
@@ -113,7 +118,7 @@ class Decoder:
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
-            "no_repeat_ngram_size": own.no_repeat_ngram_size,
+            "no_repeat_ngram_size": own.no_repeat_ngram_size or (0 if first.decoding.timestamps else LOOP_TOKENS),
             "max_length": max_length(max(map(text_limit, works)), len(first.context)),
             "return_scores": True,
             "return_no_speech_prob": True,
@@ -167,12 +172,12 @@ class Decoder:
 
     def _decide(self, work: WhisperWork, attempt: Attempt, row: int, encoding: Any) -> Attempt | WhisperWork:
         """Return the text to keep, or what is to be done for a better one."""
-        if work.frames < FULL_FRAMES:
-            limit = text_limit(work)
-            if not is_suspicious(attempt, work.duration, limit, self._options):
+        timed = work.decoding.timestamps
+        if work.frames < FULL_FRAMES or not timed:
+            loops = not timed and says_twice(attempt.tokens, LOOP_TOKENS - 1)
+            if not loops and not is_suspicious(attempt, work.duration, text_limit(work), self._options):
                 return attempt
-            if not work.decoding.timestamps:
-                # Without timestamps a text does not always know where to end.
+            if not timed:
                 return replace(work, decoding=replace(work.decoding, timestamps=True))
             return replace(work, frames=FULL_FRAMES, encoding=None)
         if is_acceptable(attempt, self._options):

@@ -66,6 +66,12 @@ def repeats(text: str) -> bool:
     return any(twice) or any(thrice)
 
 
+def says_twice(tokens: Sequence[int], count: int) -> bool:
+    """Tell whether any `count` tokens in a row come twice."""
+    seen = [tuple(tokens[at : at + count]) for at in range(len(tokens) - count + 1)]
+    return len(set(seen)) < len(seen)
+
+
 def is_acceptable(attempt: Attempt, options: FasterWhisperOptions) -> bool:
     """Tell whether Whisper would keep this text and not try the next temperature."""
     unsure = options.log_prob_threshold is not None and attempt.avg_logprob < options.log_prob_threshold

@@ -23,7 +23,7 @@ _STEP = 100
 _MAX_LENGTH = 448
 _START_TOKENS = 4
 """Tokens between the context and the text: start, language, task, and where there are none of the times, that."""
-_LEAST_TOKENS, _TOKENS_PER_SECOND, _UNTIMED_TOKENS_PER_SECOND = 24, 15, 6
+_LEAST_TOKENS, _TOKENS_PER_SECOND, _UNTIMED_TOKENS_PER_SECOND = 24, 15, 10
 
 Features = npt.NDArray[np.float32]
 
@@ -104,14 +104,14 @@ def stacked(works: Sequence[WhisperWork]) -> Features:
 def text_limit(work: WhisperWork) -> int:
     """Return the most tokens the text of a window may have; what needs more is decoded again in another way.
 
-    It is far more than English takes, and cuts loops short; where a text without timestamps loops, it does so at once.
-    A full window has Whisper's own limit.
+    It is far more than English takes, and cuts loops short, which are more frequent without timestamps. With them, a
+    full window has Whisper's own limit.
     """
     whisper = min(_MAX_LENGTH // 2, _MAX_LENGTH - len(work.context) - _START_TOKENS)
-    if work.frames >= FULL_FRAMES:
-        return whisper
     if not work.decoding.timestamps:
         return min(_LEAST_TOKENS + round(_UNTIMED_TOKENS_PER_SECOND * work.duration), whisper)
+    if work.frames >= FULL_FRAMES:
+        return whisper
     return min(_LEAST_TOKENS + _TOKENS_PER_SECOND * work.frames // FRAMES_PER_SECOND, whisper)
 
 
