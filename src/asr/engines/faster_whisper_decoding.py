@@ -178,15 +178,19 @@ class Decoder:
             if not loops and not is_suspicious(attempt, work.duration, text_limit(work), self._options):
                 return attempt
             if not timed:
-                return replace(work, decoding=replace(work.decoding, timestamps=True))
+                how = replace(work.decoding, timestamps=True)
+                return replace(work, decoding=how, encoding=self._kept(encoding, row))
             return replace(work, frames=FULL_FRAMES, encoding=None)
         if is_acceptable(attempt, self._options):
             return attempt
         failed = (*work.failed, attempt)
         if work.step + 1 < len(work.decoding.temperatures):
-            kept = _row(encoding, row) if self._on_cpu else None
-            return replace(work, step=work.step + 1, failed=failed, encoding=kept)
+            return replace(work, step=work.step + 1, failed=failed, encoding=self._kept(encoding, row))
         return replace(best(failed, self._options), temperature=work.temperature)
+
+    def _kept(self, encoding: Any, row: int) -> Any:
+        """Return the encoding of one window for its next attempt, None where encoding it again is the cheaper way."""
+        return _row(encoding, row) if self._on_cpu else None
 
     def _texts(
         self, works: Sequence[WhisperWork], decided: Sequence[Attempt | WhisperWork], encoding: Any

@@ -87,9 +87,9 @@ def padded_frames(speech_frames: int, pad_seconds: float | None) -> int:
 
 
 def of_one_length(works: Sequence[WhisperWork]) -> list[WhisperWork]:
-    """Return works whose keys are equal, padded to the longest of them."""
+    """Return works whose keys are equal, padded to the longest of them; what changes is encoded anew."""
     frames = max(work.frames for work in works)
-    return [work if work.frames == frames else replace(work, frames=frames) for work in works]
+    return [work if work.frames == frames else replace(work, frames=frames, encoding=None) for work in works]
 
 
 def stacked(works: Sequence[WhisperWork]) -> Features:

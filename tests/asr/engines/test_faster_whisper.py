@@ -321,6 +321,7 @@ def test_a_text_without_timestamps_is_one_segment_and_one_that_is_doubted_is_dec
     again = base.decode([work])[0]
     assert isinstance(again, WhisperWork)
     assert (again.frames, again.decoding.timestamps) == (work.frames, True)
+    assert again.encoding is not None, "the window is the same"
     last = base.decode([again])[0]
     assert isinstance(last, WhisperWork)
     assert last.frames == 3000

@@ -122,6 +122,12 @@ def test_windows_of_a_call_are_as_long_as_the_longest() -> None:
     assert of_one_length([short, short]) == [short, short]
 
 
+def test_an_encoding_is_kept_as_long_as_its_window_is() -> None:
+    encoded = work(900, encoding=object())
+    assert of_one_length([encoded, work(900)])[0].encoding is encoded.encoding
+    assert of_one_length([encoded, work(1100)])[0].encoding is None
+
+
 def test_speech_is_followed_by_zeros() -> None:
     features = stacked([work(), replace(work(), features=np.full((80, 10), 2, np.float32))])
     assert features.shape == (2, 80, 900)
