@@ -100,6 +100,8 @@ class TranscribeOptions:
     compression ratio and the log-probability are acceptable. `hotwords` are words to favour.
     `vad` None means no voice activity detection. `beam_size` and `best_of` None leave the engine's own choice.
     `logprobs` asks for those of the tokens; an engine that has them says so (AsrEngine.gives_logprobs).
+    `timestamps` False says that nobody looks at the times of segments: an engine that finds better text without them
+    may give one segment for all that it hears at once.
     `early` asks for the first text as soon as possible, which may take a little more work in all. `amplify` raises
     quiet audio to a common level; the service has done it when an engine sees the audio.
     """
@@ -110,6 +112,7 @@ class TranscribeOptions:
     prompt: str | None = None
     hotwords: tuple[str, ...] = ()
     temperature: tuple[float, ...] = TEMPERATURE_LADDER
+    timestamps: bool = True
     word_timestamps: bool = False
     vad: VadOptions | None = field(default_factory=VadOptions)
     beam_size: int | None = None

@@ -183,6 +183,10 @@ def _by_windows(
     def submit(work: WindowWork, *, first: bool = False) -> Future[_Result]:
         return request.submit(work, key=work.key, length=work.length, first=first)
 
+    if pcm.duration > engine.window_seconds:
+        # Only by its times is a text known to be all of what its window says; where windows are joined, more is missing
+        # without them than is heard better.
+        options = replace(options, timestamps=True)
     blocks = _heard(context, read_blocks(pcm, engine.sample_rate))
     if options.amplify:
         factor = _gain(pcm, context)

@@ -97,6 +97,22 @@ def test_of_a_long_prompt_the_end_counts() -> None:
     assert options(prompt="a" * 100_000 + "end").prompt == "a" * (PROMPT_CHARS - 3) + "end"
 
 
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, False),
+        ({"response_format": "text"}, False),
+        ({"response_format": "verbose_json"}, True),
+        ({"response_format": "srt"}, True),
+        ({"stream": "true"}, True),
+        ({"timestamp_granularities[]": "word"}, True),
+        ({"word_timestamps": "true"}, True),
+    ],
+)
+def test_times_are_asked_for_where_the_answer_has_any(fields: dict[str, str], shown: bool) -> None:
+    assert asked(**fields).shows_times is shown
+
+
 def test_a_stream_wants_its_first_text_early() -> None:
     assert options(stream="yes").early
     assert not options().early

@@ -15,7 +15,7 @@ import soundfile
 from pydantic import ValidationError
 
 from asr import piecewise
-from asr.engines.fake import FakeAsrEngine
+from asr.engines.fake import FakeAsrEngine, FakeWindowEngine
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, VadOptions
 from asr.worker import AsrWorker
 from core.errors import ConfigurationError, InsufficientMemory, InternalError, NotSupported, UnsupportedParameter
@@ -180,6 +180,22 @@ def test_an_early_first_text_comes_in_a_window_of_its_own(tmp_path: Path) -> Non
         first = [data(list(transcribe(worker, pcm, vad=None, early=early)), "progress")[0] for early in (True, False)]
     assert 6 <= first[0]["seconds"] <= 12
     assert 20 <= first[1]["seconds"] <= 30
+
+
+@pytest.mark.parametrize(("seconds", "timestamps"), [(20.0, False), (40.0, True)])
+def test_audio_of_several_windows_is_heard_with_timestamps_whatever_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, timestamps: bool
+) -> None:
+    prepare, told = FakeWindowEngine.prepare, set()
+
+    def spy(self: FakeWindowEngine, audio: Audio, options: TranscribeOptions, **more: Any) -> Any:
+        told.add(options.timestamps)
+        return prepare(self, audio, options, **more)
+
+    monkeypatch.setattr(FakeWindowEngine, "prepare", spy)
+    with made("fake-windows") as worker:
+        assert list(transcribe(worker, recording(tmp_path, ("noise", seconds)), vad=None, timestamps=False))
+    assert told == {timestamps}
 
 
 def test_the_windows_that_are_ready_are_shared_by_those_who_transcribe(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -70,7 +71,7 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         wanted, upload = asked.wanted, asked.upload
         decoding = service.decode(upload.path, folder, audio_track=wanted.audio_track, raw_rate=asked.raw_rate)
         audio = await until_disconnect(request.receive, decoding)
-        options = wanted.options(service.settings)
+        options = replace(wanted.options(service.settings), timestamps=wanted.shows_times)
         work = service.transcribe(audio, options, model=asked.model, sha256=upload.sha256)
         if wanted.stream:
             return await _stream(service, request, asked, work, stack)

@@ -25,6 +25,8 @@ LONG: Final = ("prompt", "known_speaker_references")
 """Fields that may be longer than FIELD_CHARS."""
 MAX_SPEAKERS: Final = 16
 SPEAKER_FORMAT: Final = "diarized_json"
+TIMELESS_FORMATS = frozenset({"json", "text", "txt"})
+"""Formats in which there are no times but those of words."""
 ARRAYS: Final = (
     "languages",
     "keywords",
@@ -155,6 +157,11 @@ class TranscriptionRequest(BaseModel):
                 "each name needs one reference",
                 param="known_speaker_names" if names > references else "known_speaker_references",
             )
+
+    @property
+    def shows_times(self) -> bool:
+        """Whether OpenAI's route tells of any times: where it does not, some models hear better."""
+        return self.stream or self.shows_words or self.response_format not in TIMELESS_FORMATS
 
     @property
     def shows_words(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from asr.engine import WindowText
-from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious
+from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious, says_twice
 from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS
 from asr.engines.faster_whisper_segments import SegmentMaker, cut
@@ -31,6 +31,11 @@ from core.errors import DeviceOutOfMemory, InsufficientMemory
 
 LONG_FRAMES = 1500
 """Windows of more frames take much memory while they are encoded."""
+LOOP_TOKENS = 8
+"""Without timestamps a text does not always know where to end, and begins anew: it may not repeat so many tokens.
+
+Where it would have, it says all but the last of them twice, and is decoded again with timestamps.
+"""
 _SURE_OF_LANGUAGE = 0.5
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
@@ -113,18 +118,23 @@ class Decoder:
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
-            "no_repeat_ngram_size": own.no_repeat_ngram_size,
-            "max_length": max_length(first.frames, len(first.context)),
+            "no_repeat_ngram_size": own.no_repeat_ngram_size or (0 if first.decoding.timestamps else LOOP_TOKENS),
+            "max_length": max_length(max(map(text_limit, works)), len(first.context)),
             "return_scores": True,
             "return_no_speech_prob": True,
             "suppress_blank": True,
             "suppress_tokens": self.suppressed,
             "max_initial_timestamp_index": round(own.max_initial_timestamp / TIMESTAMP_SECONDS),
         }
-        prompts = [[*work.context, *self.tokenizer(work.language, work.task).sot_sequence] for work in works]
+        prompts = [[*work.context, *self._start(work)] for work in works]
         # Samples take memory like encodings, each for itself.
         with foreign_errors(), self._room_for(first.frames if first.temperature > 0 else 0):
             return self._model.model.generate(encoding, prompts, **{**told, **search, **options})
+
+    def _start(self, work: WhisperWork) -> list[int]:
+        """Return the tokens that begin a transcript."""
+        tokenizer = self.tokenizer(work.language, work.task)
+        return [*tokenizer.sot_sequence, *(() if work.decoding.timestamps else (tokenizer.no_timestamps,))]
 
     def _new_tokenizer(self, language: str, task: str) -> Any:
         multilingual = self._model.model.is_multilingual
@@ -162,18 +172,25 @@ class Decoder:
 
     def _decide(self, work: WhisperWork, attempt: Attempt, row: int, encoding: Any) -> Attempt | WhisperWork:
         """Return the text to keep, or what is to be done for a better one."""
-        if work.frames < FULL_FRAMES:
-            limit = text_limit(work.frames, len(work.context))
-            if not is_suspicious(attempt, work.duration, limit, self._options):
+        timed = work.decoding.timestamps
+        if work.frames < FULL_FRAMES or not timed:
+            loops = not timed and says_twice(attempt.tokens, LOOP_TOKENS - 1)
+            if not loops and not is_suspicious(attempt, work.duration, text_limit(work), self._options):
                 return attempt
+            if not timed:
+                how = replace(work.decoding, timestamps=True)
+                return replace(work, decoding=how, encoding=self._kept(encoding, row))
             return replace(work, frames=FULL_FRAMES, encoding=None)
         if is_acceptable(attempt, self._options):
             return attempt
         failed = (*work.failed, attempt)
         if work.step + 1 < len(work.decoding.temperatures):
-            kept = _row(encoding, row) if self._on_cpu else None
-            return replace(work, step=work.step + 1, failed=failed, encoding=kept)
+            return replace(work, step=work.step + 1, failed=failed, encoding=self._kept(encoding, row))
         return replace(best(failed, self._options), temperature=work.temperature)
+
+    def _kept(self, encoding: Any, row: int) -> Any:
+        """Return the encoding of one window for its next attempt, None where encoding it again is the cheaper way."""
+        return _row(encoding, row) if self._on_cpu else None
 
     def _texts(
         self, works: Sequence[WhisperWork], decided: Sequence[Attempt | WhisperWork], encoding: Any

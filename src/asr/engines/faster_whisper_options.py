@@ -77,6 +77,7 @@ class Decoding:
     beam_size: int
     best_of: int
     temperatures: tuple[float, ...]
+    timestamps: bool
     words: bool
     logprobs: bool
 
@@ -92,6 +93,7 @@ def decoding(own: FasterWhisperOptions, request: TranscribeOptions) -> Decoding:
         beam_size=request.beam_size or own.beam_size,
         best_of=request.best_of or own.best_of,
         temperatures=request.temperature or (0.0,),
+        timestamps=request.timestamps or request.word_timestamps,
         words=request.word_timestamps,
         logprobs=request.logprobs,
     )

@@ -21,7 +21,9 @@ TIMESTAMP_SECONDS = 0.02
 """What one step of a timestamp token is worth."""
 _STEP = 100
 _MAX_LENGTH = 448
-_LEAST_TOKENS, _TOKENS_PER_SECOND = 24, 15
+_START_TOKENS = 4
+"""Tokens between the context and the text: start, language, task, and where there are none of the times, that."""
+_LEAST_TOKENS, _TOKENS_PER_SECOND, _UNTIMED_TOKENS_PER_SECOND = 24, 15, 10
 
 Features = npt.NDArray[np.float32]
 
@@ -55,7 +57,8 @@ class WhisperWork(WindowWork):
         """Name all that the windows of one call must have in common."""
         # One alignment has one start sequence, in which language and task stand.
         start = (self.language, self.task) if self.decoding.aligned else None
-        search = (self.decoding.beam_size, self.decoding.best_of, self.decoding.aligned)
+        how = self.decoding
+        search = (how.beam_size, how.best_of, how.timestamps, how.aligned)
         object.__setattr__(self, "key", (len(self.context), self.temperature, search, start))
         object.__setattr__(self, "length", self.frames)
 
@@ -84,9 +87,9 @@ def padded_frames(speech_frames: int, pad_seconds: float | None) -> int:
 
 
 def of_one_length(works: Sequence[WhisperWork]) -> list[WhisperWork]:
-    """Return works whose keys are equal, padded to the longest of them."""
+    """Return works whose keys are equal, padded to the longest of them; what changes is encoded anew."""
     frames = max(work.frames for work in works)
-    return [work if work.frames == frames else replace(work, frames=frames) for work in works]
+    return [work if work.frames == frames else replace(work, frames=frames, encoding=None) for work in works]
 
 
 def stacked(works: Sequence[WhisperWork]) -> Features:
@@ -98,17 +101,20 @@ def stacked(works: Sequence[WhisperWork]) -> Features:
     return result
 
 
-def text_limit(frames: int, context: int) -> int:
-    """Return the most tokens a window of so many frames may have; what needs more is decoded again as a full window.
+def text_limit(work: WhisperWork) -> int:
+    """Return the most tokens the text of a window may have; what needs more is decoded again in another way.
 
-    It is far more than English takes, and cuts loops short. A full window has Whisper's own limit.
+    It is far more than English takes, and cuts loops short, which are more frequent without timestamps. With them, a
+    full window has Whisper's own limit.
     """
-    whisper = min(_MAX_LENGTH // 2, _MAX_LENGTH - context - 3)
-    if frames >= FULL_FRAMES:
+    whisper = min(_MAX_LENGTH // 2, _MAX_LENGTH - len(work.context) - _START_TOKENS)
+    if not work.decoding.timestamps:
+        return min(_LEAST_TOKENS + round(_UNTIMED_TOKENS_PER_SECOND * work.duration), whisper)
+    if work.frames >= FULL_FRAMES:
         return whisper
-    return min(_LEAST_TOKENS + _TOKENS_PER_SECOND * frames // FRAMES_PER_SECOND, whisper)
+    return min(_LEAST_TOKENS + _TOKENS_PER_SECOND * work.frames // FRAMES_PER_SECOND, whisper)
 
 
-def max_length(frames: int, context: int) -> int:
-    """Return CTranslate2's `max_length` for that: it counts the context too, and halves the number for the text."""
-    return min(max(2 * text_limit(frames, context), context + 3 + text_limit(frames, context)), _MAX_LENGTH)
+def max_length(limit: int, context: int) -> int:
+    """Return CTranslate2's `max_length` for so many tokens: it counts the context too, and halves the number."""
+    return min(max(2 * limit, context + _START_TOKENS + limit), _MAX_LENGTH)

@@ -307,6 +307,27 @@ def test_a_loop_in_a_short_window_is_decoded_again_as_a_full_one(base: FasterWhi
 
 
 @pytest.mark.e2e
+def test_a_text_without_timestamps_is_one_segment_and_one_that_is_doubted_is_decoded_again_with_them(
+    base: FasterWhisperEngine, speech_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = load(speech_data / "en" / "jfk.wav")
+    options = TranscribeOptions(language="en", timestamps=False)
+    work = base.prepare(clip, options)
+    text = finished(base.decode([work])[0])
+    assert words(said(text))[-4:] == ["do", "for", "your", "country"]
+    assert [(segment.start, segment.end) for segment in text.segments] == [(0.0, pytest.approx(11.0, abs=0.1))]
+    assert text.rest is None
+    monkeypatch.setattr("asr.engines.faster_whisper_decoding.is_suspicious", lambda *_: True)
+    again = base.decode([work])[0]
+    assert isinstance(again, WhisperWork)
+    assert (again.frames, again.decoding.timestamps) == (work.frames, True)
+    assert again.encoding is not None, "the window is the same"
+    last = base.decode([again])[0]
+    assert isinstance(last, WhisperWork)
+    assert last.frames == 3000
+
+
+@pytest.mark.e2e
 def test_a_text_that_is_never_good_enough_goes_up_the_temperatures(
     model_dir: Callable[[str], Path], speech_data: Path
 ) -> None:

@@ -19,6 +19,7 @@ from asr.engines.faster_whisper_guard import (
     is_speech,
     is_suspicious,
     repeats,
+    says_twice,
 )
 from asr.engines.faster_whisper_options import FasterWhisperOptions, decoding
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS, Prompts, plain
@@ -81,14 +82,23 @@ def test_padding_can_be_switched_off() -> None:
 
 
 def test_limit_of_the_text_grows_with_the_window_up_to_that_of_whisper() -> None:
-    limits = [text_limit(frames, 0) for frames in range(500, 3001, 100)]
+    limits = [text_limit(work(frames)) for frames in range(501, 3001, 100)] + [text_limit(work(3000))]
     assert limits == sorted(limits)
     assert limits[0] >= 60  # fast speech has five tokens per second, and half a second of it is in such a window
     assert limits[-1] == 224
-    assert max_length(3000, 0) == max_length(3000, 224) == 448
+    assert max_length(224, 0) == max_length(224 - 4, 224) == 448
     for frames, before in ((800, 0), (800, 200), (2000, 100)):
-        told = max_length(frames, before)
-        assert min(told // 2, told - before - 2) >= text_limit(frames, before), "CTranslate2 stops before the limit"
+        limit = text_limit(work(frames, context=(1,) * before))
+        told = max_length(limit, before)
+        assert min(told // 2, told - before - 4) >= limit, "CTranslate2 stops before the limit"
+
+
+def test_a_text_without_timestamps_is_stopped_sooner() -> None:
+    timed, untimed = work(1500), work(1500, options={"timestamps": False})
+    assert not untimed.decoding.timestamps
+    assert 10 * 6 < text_limit(untimed) < text_limit(timed)
+    assert text_limit(replace(untimed, frames=3000)) == text_limit(untimed)
+    assert work(options={"timestamps": False, "word_timestamps": True}).decoding.timestamps
 
 
 def test_only_what_one_call_can_decode_has_one_key() -> None:
@@ -100,6 +110,7 @@ def test_only_what_one_call_can_decode_has_one_key() -> None:
     assert work(context=(1, 2)).key != same
     assert work(context=(1, 2)).key == work(context=(3, 4)).key
     assert work(options={"beam_size": 2}).key != same
+    assert work(options={"timestamps": False}).key != same
     assert replace(work(), step=1).key != same
     german, english = (work(language=code, options={"word_timestamps": True}).key for code in ("de", "en"))
     assert german != english
@@ -109,6 +120,12 @@ def test_windows_of_a_call_are_as_long_as_the_longest() -> None:
     short, long = work(900), work(1100)
     assert [each.frames for each in of_one_length([short, long])] == [1100, 1100]
     assert of_one_length([short, short]) == [short, short]
+
+
+def test_an_encoding_is_kept_as_long_as_its_window_is() -> None:
+    encoded = work(900, encoding=object())
+    assert of_one_length([encoded, work(900)])[0].encoding is encoded.encoding
+    assert of_one_length([encoded, work(1100)])[0].encoding is None
 
 
 def test_speech_is_followed_by_zeros() -> None:
@@ -202,6 +219,13 @@ def test_a_text_of_a_short_window_is_doubted(change: dict[str, Any], suspicious:
 )
 def test_a_phrase_that_ends_a_text_twice_is_noticed(text: str, repeated: bool) -> None:
     assert repeats(text) is repeated
+
+
+def test_tokens_that_come_twice_are_noticed() -> None:
+    assert says_twice([9, 1, 2, 3, 4, 1, 2, 3], 3)
+    assert says_twice([1, 1, 1, 1], 3)
+    assert not says_twice([1, 2, 3, 4, 1, 2], 3)
+    assert not says_twice([1], 3)
 
 
 def test_whispers_own_rules_decide_about_full_windows() -> None:
