@@ -8,9 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COQUI := .venv-coqui
-# What `serve` loads by default, and what the tests speak and listen with besides.
-MODELS := whisper-base kokoro
-TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium
+# What `serve` uses by default, and what the tests speak and listen with besides.
+MODELS := whisper-base kokoro diarization-community1
+TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium wespeaker-resnet34-lm ge2e
 PYTEST_ARGS ?=
 
 ## help: this list
@@ -148,6 +148,11 @@ bench-asr: test-models
 .PHONY: bench-tts
 bench-tts: test-models
 	$(BIN)/python -m bench.tts
+
+## bench-diarization: who spoke, against ground truth: error rates, speed, memory; QUICK=1, CELLS=der,both
+.PHONY: bench-diarization
+bench-diarization: test-models
+	$(BIN)/python -m bench.diarization
 
 ## bench-gpu: batches of windows and many clients on a GPU (a tiny form of it on a CPU)
 .PHONY: bench-gpu

@@ -8,12 +8,10 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from bench import asr_estimate, asr_service, asr_speed, parts, results
@@ -58,16 +56,15 @@ OWNERS: Mapping[str, str] = {
 
 def run(plan: AsrPlan, folder: Path, console: Console) -> results.Result:
     """Measure the parts of the plan, one after another, and write what is known after each. Raises NoSpeech."""
-    spoken, found = clips(), parts_done(folder)
+    spoken, found = clips(), results.earlier(NAME, folder)
     machine = describe()
     console.print(f"about {asr_estimate.minutes(plan, spoken):.0f} minutes on {asr_estimate.CORES} cores")
     for name in plan.parts:
         started = time.monotonic()
         console.rule(name)
         with tempfile.TemporaryDirectory(prefix="bench-asr-") as files:
-            part = _measured(
-                name, Bench(plan, Path(files), spoken, partial(console.print, soft_wrap=True, markup=False))
-            )
+            bench = Bench(plan, Path(files), spoken, partial(console.print, soft_wrap=True, markup=False))
+            part = parts.measured(partial(MEASURES[name], bench), bench.say)
         part.details["seconds taken"] = round(time.monotonic() - started)
         if not machine.idle:
             part.notes.append(f"the machine was busy before the start (load {machine.load})")
@@ -79,23 +76,6 @@ def run(plan: AsrPlan, folder: Path, console: Console) -> results.Result:
     if found is None:
         raise ValueError("a plan without parts")
     return found
-
-
-def _measured(name: str, bench: Bench) -> Part:
-    """Measure a part. One that breaks off has no figures, those of an earlier run included; the others go on."""
-    try:
-        return MEASURES[name](bench)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is said and fails the run
-        bench.say(traceback.format_exc())
-        return Part(failures=[f"broken off: {type(error).__name__}: {error}"])
-
-
-def parts_done(folder: Path) -> results.Result | None:
-    """Return what earlier runs have left; None where there is nothing, or nothing that can be read."""
-    try:
-        return results.read(folder / f"{NAME}.json")
-    except (FileNotFoundError, ValidationError):
-        return None
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,15 @@ class Part:
     peers: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+
+def measured(measure: Callable[[], Part], say: Callable[[str], None]) -> Part:
+    """Measure a part. One that breaks off has no figures, those of an earlier run included; the others go on."""
+    try:
+        return measure()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said and fails the run
+        say(traceback.format_exc())
+        return Part(failures=[f"broken off: {type(error).__name__}: {error}"])
 
 
 def code(root: Path = ROOT, environments: Path = environments.FOLDER) -> str:

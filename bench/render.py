@@ -27,6 +27,7 @@ different ones; the ratios and the memory should be much the same."""
 TITLES = {
     "asr": "Transcription beside other programs",
     "tts": "Speech beside other programs",
+    "diarization": "Who spoke",
     "gpu": "On a GPU",
     "overhead": "Overhead",
     "memory": "Memory",
@@ -39,6 +40,12 @@ PART_TITLES = {
     "livez": "Sixteen clients",
     "memory": "An hour",
     "reload": "Unloading",
+    "der": "Error rates",
+    "counts": "One voice and none",
+    "speed": "One core",
+    "voices": "Voices",
+    "known": "Known speakers",
+    "both": "Transcription with speakers",
 }
 EXPLAINED = {
     "asr": """\
@@ -47,6 +54,12 @@ it checked against what was said: the benchmark fails when ours are worse. One s
 from round to round; a ratio is one of medians. A cell's percentiles are those of all its answers.""",
     "tts": """\
 The same voices and texts on every side. One side ran at a time, their order rotated from round to round.""",
+    "diarization": """\
+Recordings with known turns, scored with `pyannote.metrics`: the diarization error rate is the time that is missed,
+invented or given to another speaker, over the time of the reference; a collar is left out on each side of every
+boundary. The recordings are few and short, and some of their references come from the voice activity detector that
+`fast` and `ge2e` use: good for telling whether anything changed, not for comparing with published figures. Three
+engines in a process each; known speakers and transcriptions with speakers are those of the whole service.""",
     "gpu": """\
 Windows that one call decodes at once, and clients of the service, on a GPU.""",
     "overhead": """\

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -66,7 +66,7 @@ class Figure:
         return f"{value:.{_DECIMALS.get(self.unit, 0)}f} {self.unit}".strip()
 
 
-_DECIMALS = {"": 3, "x": 2, "points": 2, "s": 2, "ms": 1}
+_DECIMALS = {"": 3, "x": 2, "points": 2, "%": 2, "s": 2, "ms": 1}
 OVERHEAD = (
     Figure("asr_overhead_ratio_10s_wav", "ASR service / our engine alone, 10 s WAV", limit=1.02),
     Figure("asr_overhead_ratio_10s_mp3", "ASR service / our engine alone, 10 s MP3", limit=1.05),
@@ -116,7 +116,33 @@ TTS = (
     Figure("piper_first_byte_ms_over_bare", "Piper's first byte, above the bare library's", "ms", limit=20.0),
     Figure("underruns", "times a player would have run dry", "times", limit=0.0),
 )
-FIGURES: Mapping[str, tuple[Figure, ...]] = {"overhead": OVERHEAD, "memory": MEMORY, "asr": ASR, "tts": TTS, "gpu": ()}
+DIARIZATION = (
+    Figure("der_sample", "diarization error rate, a phone call of 30 s", "%", limit=8.0),
+    Figure("der_ami_m1", "diarization error rate, four cuts of 30 s out of a meeting", "%", limit=50.0),
+    Figure("der_ami_m1_margin", "how far that is below the better of fast and ge2e", "points", floor=0.01),
+    Figure("confusion_conv2_noise10dB", "time given to another speaker, conversation with noise at 10 dB", "%", 6.0),
+    Figure("speaker_count_errors", "wrong numbers of speakers, three conversations", "files", limit=0.0),
+    Figure("monologue_count_errors", "more or fewer than one speaker, five monologues", "files", limit=0.0),
+    Figure("nospeech_turns", "turns where nobody speaks", "turns", limit=0.0),
+    Figure("rtfx_one_core", "speed of community1 on one core", "x", floor=10.0),
+    Figure("rtfx_one_core_fast", "speed of fast on one core", "x"),
+    Figure("rtfx_one_core_ge2e", "speed of ge2e on one core", "x"),
+    Figure("rss_60min_mb", "highest of community1's process during a 60-minute recording", "MB", limit=700.0),
+    Figure("eer_librispeech", "equal error rate of community1's voices, 50 clips of LibriSpeech", "%", limit=1.5),
+    Figure("eer_librispeech_ge2e", "equal error rate of ge2e's voices, the same clips", "%"),
+    Figure("frr_librispeech", "pairs of one voice that community1 rejects at its default threshold", "%"),
+    Figure("far_librispeech", "pairs of two voices that community1 accepts at its default threshold", "%"),
+    Figure("known_speakers_correct_pct", "turns of a second and more that get the right name", "%", floor=90.0),
+    Figure("both_wall_over_ideal", "transcription with speakers / the ideal of both together", limit=1.25),
+)
+FIGURES: Mapping[str, tuple[Figure, ...]] = {
+    "overhead": OVERHEAD,
+    "memory": MEMORY,
+    "asr": ASR,
+    "tts": TTS,
+    "diarization": DIARIZATION,
+    "gpu": (),
+}
 """By the name of the benchmark's file, in the order of the page."""
 
 Row = Mapping[str, str | int | float | None]
@@ -176,6 +202,14 @@ def write(name: str, result: Result, folder: Path = LATEST) -> Path:
 def read(path: Path) -> Result:
     """Read a result; pydantic's ValidationError for a file that is none."""
     return Result.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def earlier(name: str, folder: Path) -> Result | None:
+    """Return what an earlier run of a benchmark has left; None where there is nothing, or nothing that can be read."""
+    try:
+        return read(folder / f"{name}.json")
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def table(name: str, figures: Mapping[str, float]) -> Table:

@@ -17,7 +17,7 @@ from typing import Literal
 Name = Literal["asr", "tts"]
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
-_SETTINGS = ("ASR_", "TTS_")
+_SETTINGS = ("ASR_", "TTS_", "DIARIZATION_", "VOICEPRINTS")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Build the environments of the programs that `make bench-asr` and `make bench-tts` compare with, each apart.
+# Build the environments of the programs that `make bench-asr` and `make bench-tts` compare with, each apart, and of
+# what counts word errors and diarization errors.
 #
 #   scripts/make-bench-env.sh [.venv-bench]
 #
@@ -42,3 +43,5 @@ environment whisper-ctranslate2 "whisper-ctranslate2==0.5.8" $engine
 environment fastkokoro "fastkokoro[cpu]==0.7.0" "onnxruntime==$(installed onnxruntime)"
 # Word errors: their normaliser changes what counts as an error, so it stays as it is.
 environment words "jiwer==4.0.0" "whisper-normalizer==0.1.15"
+# Diarization errors: the metrics that published figures are computed with.
+environment diarization "pyannote.metrics==4.2.0" "pyannote.core==6.1.0"

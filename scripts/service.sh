@@ -9,7 +9,7 @@
 #   --gpu KIND       nvidia or rocm: let the unit see the GPU (docs/devices.md says what to install besides)
 #   --lan            let private networks connect, not only this machine
 #   --extras LIST    extras of pyproject.toml, comma-separated (for example coqui)
-#   --models "IDS"   models to pull instead of the default one; "" pulls none
+#   --models "IDS"   models to pull instead of the default ones; "" pulls none
 #   --no-start       install without enabling or starting the service
 #   --purge          with uninstall: remove environment, settings, models and state too
 #   --stage DIR      put everything below DIR, without users and systemctl (to try it out)
@@ -134,7 +134,7 @@ copy_voices() {
 
 pull_models() {
     local wanted=$models
-    [ "$wanted" != default ] || case $service in asr) wanted=whisper-base ;; tts) wanted=kokoro ;; esac
+    [ "$wanted" != default ] || case $service in asr) wanted="whisper-base diarization-community1" ;; tts) wanted=kokoro ;; esac
     [ -n "$wanted" ] || return 0
     local -a as_user=()
     [ -n "$stage" ] || as_user=(runuser -u "$user" --)

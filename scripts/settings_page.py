@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -10,10 +10,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from asr.diarization.engine_factory import TABLE as DIARIZATION_TABLE
+from asr.diarization.engine_factory import registry as diarizers
 from asr.engine_factory import TABLE as ASR_TABLE
 from asr.engine_factory import registry as asr_engines
 from asr.settings import AsrSettings
-from core.registry import PLUGINS_VARIABLE
+from core.registry import PLUGINS_VARIABLE, EngineRegistry
 from core.settings import Places, ServiceSettings
 from tts.engine_factory import TABLE as TTS_TABLE
 from tts.engine_factory import registry as tts_engines
@@ -30,8 +32,8 @@ WORDS: dict[Any, str] = {
 HEAD = ("name", "default", "values", "meaning")
 INTRO = """\
 Settings are read from the environment, then from a file `.env` in the current folder (`.env.example` lists every
-name; copy it and uncomment what you change). An empty value means unset. Names that start with `ASR_` or `TTS_` and
-that nothing reads are reported at start."""
+name; copy it and uncomment what you change). An empty value means unset. Names that start with `ASR_`, `DIARIZATION_`
+or `TTS_` and that nothing reads are reported at start."""
 OTHER = f"""\
 `{PLUGINS_VARIABLE}`: engines that other installed packages bring. `off` ignores all of them, `a,b` admits those named;
 unset admits every one."""
@@ -104,12 +106,17 @@ def groups() -> Iterator[tuple[str, list[Setting]]]:
 
 def engine_options() -> Iterator[tuple[str, str, list[Setting]]]:
     """Yield the engines of ours that have options of their own: a title, what the options are about, the options."""
-    for prefix, table, registry in (("ASR", ASR_TABLE, asr_engines()), ("TTS", TTS_TABLE, tts_engines())):
-        for name in table:
+    kinds: tuple[tuple[str, str, Iterable[str], EngineRegistry[Any]], ...] = (
+        ("ASR", "ASR", ASR_TABLE, asr_engines()),
+        ("Diarization", "DIARIZATION", DIARIZATION_TABLE, diarizers()),
+        ("TTS", "TTS", TTS_TABLE, tts_engines()),
+    )
+    for kind_of, prefix, names, registry in kinds:
+        for name in names:
             options = registry.get(name).Options
             found = [Setting(f"{prefix}_ENGINE_OPTIONS__{key.upper()}", f) for key, f in options.model_fields.items()]
             if found:
-                yield f"{prefix} engine `{name}`", " ".join((options.__doc__ or "").split()), found
+                yield f"{kind_of} engine `{name}`", " ".join((options.__doc__ or "").split()), found
 
 
 def table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:

@@ -20,6 +20,7 @@ from core.settings import Places
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "shared" / "data")
 START_SECONDS = 120.0
+FAKE_DIARIZER = {"DIARIZATION_MODEL": "fake-diarizer", "DIARIZATION_ENGINE": "fake-diarizer"}
 
 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
@@ -107,7 +108,8 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     def start(name: str, env: Mapping[str, str] | None = None) -> Service:
         tmp = tmp_path_factory.mktemp(f"spool-{name}")
         state = tmp_path_factory.mktemp(f"state-{name}")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASR_", "TTS_"))}
+        ours = ("ASR_", "TTS_", "DIARIZATION_", "VOICEPRINTS")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "voice_stack", "serve", name, "--port", "0"],
             stdout=subprocess.PIPE,
@@ -130,8 +132,8 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def fake_asr(start_service: Start) -> Service:
-    """An ASR service with the fake engine."""
-    return start_service("asr", {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"})
+    """An ASR service with the fake engines: speakers take turns of two seconds."""
+    return start_service("asr", {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", **FAKE_DIARIZER})
 
 
 @pytest.fixture(scope="session")

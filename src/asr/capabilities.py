@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from asr.diarization.service import Diarizer
 from asr.engine import AsrEngine
 from asr.formats import FORMATS
+from core.errors import ModelNotFound, NotSupported
 from core.model_entry import ModelRef
 
 if TYPE_CHECKING:
@@ -17,8 +21,10 @@ def capabilities(service: AsrService) -> dict[str, Any]:
     """Return formats, languages, limits and features; a feature is true where an installed model has it."""
     models, settings = service.host.installed(), service.settings
     engines = [engine for model in models if issubclass(engine := service.host.engine(model), AsrEngine)]
+    default = _default(service.diarizer)
+    encodes = default is not None and service.diarizer.encodes(default)
     return {
-        "response_formats": list(FORMATS),
+        "response_formats": [name for name, form in FORMATS.items() if default or not form.needs_speakers],
         "languages": sorted({language for model in models for language in _languages(service, model)}),
         "limits": {
             "max_audio_seconds": settings.max_audio_seconds,
@@ -31,9 +37,15 @@ def capabilities(service: AsrService) -> dict[str, Any]:
             "language_detection": True,
             "translation": any(model.translates for model in models),
             "logprobs": any(engine.gives_logprobs for engine in engines),
-            "diarization": "diarized_json" in FORMATS,
+            "diarization": default is not None,
+            "speaker_embeddings": encodes,
+            "voiceprints": encodes and settings.voiceprints == "on",
             "jobs": True,
             "realtime": False,
+        },
+        "diarization": {
+            "default_model": default.id if default else None,
+            "models": [_diarization(service.diarizer, model) for model in service.diarizer.host.installed()],
         },
     }
 
@@ -41,3 +53,17 @@ def capabilities(service: AsrService) -> dict[str, Any]:
 def _languages(service: AsrService, model: ModelRef) -> Iterable[str]:
     """Return the languages of a model: the catalogue's, else what the loaded engine says."""
     return model.languages or service.host.worker(model).facts.get("languages", ())
+
+
+def _default(diarizer: Diarizer) -> ModelRef | None:
+    """Return the model that tells who speaks where a request names none; None where it cannot be used."""
+    with suppress(NotSupported, ModelNotFound):
+        return diarizer.resolve(None)
+    return None
+
+
+def _diarization(diarizer: Diarizer, model: ModelRef) -> dict[str, Any]:
+    told = {**asdict(diarizer.capabilities(model)), "speaker_embeddings": diarizer.encodes(model)}
+    # Whether its turns come with vectors says less than whether it has any to give.
+    del told["embeddings"]
+    return {"id": model.id, "engine": model.engine, **told}

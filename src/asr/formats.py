@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import orjson
 
@@ -45,12 +45,27 @@ class SegmentObject(TypedDict):
     words: NotRequired[list[WordObject]]
 
 
+class DiarizedSegment(TypedDict):
+    """A segment as diarized_json shows it."""
+
+    type: Literal["transcript.text.segment"]
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str | None
+
+
 class Format(NamedTuple):
-    """A response format: its media type, the usual file extension, and the function that writes it."""
+    """A response format: its media type, the usual file extension, and the function that writes it.
+
+    One that `needs_speakers` is for transcripts in which every segment has a speaker.
+    """
 
     content_type: str
     extension: str
     render: Callable[[TranscriptResult], bytes]
+    needs_speakers: bool = False
 
 
 def segment_objects(result: TranscriptResult) -> list[SegmentObject]:
@@ -67,6 +82,32 @@ def segment_objects(result: TranscriptResult) -> list[SegmentObject]:
             earliest = item["words"][-1]["start"] if item["words"] else earliest
         objects.append(item)
     return objects
+
+
+def diarized_segment(number: int, segment: Segment) -> DiarizedSegment:
+    """Return a segment as diarized_json shows it, where `number` counts from 1."""
+    return DiarizedSegment(
+        type="transcript.text.segment",
+        id=f"seg_{number:03d}",
+        start=_seconds(segment.start),
+        end=_seconds(max(segment.start, segment.end)),
+        text=segment.text.strip(),
+        speaker=segment.speaker,
+    )
+
+
+def addition(segment: Segment, before: Segment | None) -> str:
+    """Return what a segment adds to a text that has a line for each turn, "A: ...".
+
+    `before` is the last segment in front of it that added anything, None for the first.
+    """
+    if not segment.text.strip():
+        return ""
+    if before is not None and before.speaker == segment.speaker:
+        return segment.text
+    line = "" if before is None else "\n"
+    speaker = f"{' '.join(segment.speaker.split())}: " if segment.speaker else ""
+    return f"{line}{speaker}{segment.text.lstrip()}"
 
 
 def details(result: TranscriptResult) -> dict[str, object]:
@@ -98,8 +139,22 @@ def verbose(result: TranscriptResult) -> dict[str, object]:
 
 
 def json(result: TranscriptResult) -> bytes:
-    """Write OpenAI's short answer: text, usage and what was detected."""
-    return orjson.dumps({"text": result.text, "usage": _usage(result), **details(result)})
+    """Write OpenAI's short answer: text, usage and what was detected; with speakers also who says what."""
+    speakers = {"segments": _diarized_segments(result)} if result.has_speakers else {}
+    return orjson.dumps({"text": result.text, **speakers, "usage": _usage(result), **details(result)})
+
+
+def diarized_json(result: TranscriptResult) -> bytes:
+    """Write OpenAI's answer with speakers: a text with a line for each turn, and the segments."""
+    answer = {
+        "task": result.task,
+        "duration": _seconds(result.duration),
+        "text": _by_turns(result),
+        "segments": _diarized_segments(result),
+        "usage": _usage(result),
+        **details(result),
+    }
+    return orjson.dumps(answer)
 
 
 def verbose_json(result: TranscriptResult) -> bytes:
@@ -108,8 +163,9 @@ def verbose_json(result: TranscriptResult) -> bytes:
 
 
 def text(result: TranscriptResult) -> bytes:
-    """Write the text and a line break; nothing at all where nobody spoke."""
-    return f"{result.text}\n".encode() if result.text else b""
+    """Write the text and a line break, with speakers a line for each turn; nothing at all where nobody spoke."""
+    written = _by_turns(result) if result.has_speakers else result.text
+    return f"{written}\n".encode() if written else b""
 
 
 def srt(result: TranscriptResult) -> bytes:
@@ -117,8 +173,7 @@ def srt(result: TranscriptResult) -> bytes:
     blocks = []
     for number, cue in enumerate(cues(result), start=1):
         start, end = timestamps.srt(cue.start / 1000), timestamps.srt(cue.end / 1000)
-        speaker = f"[{cue.speaker}] " if cue.speaker else ""
-        blocks.append(f"{number}\n{start} --> {end}\n{speaker}{_lines(cue)}\n\n")
+        blocks.append(f"{number}\n{start} --> {end}\n{_bracketed(cue)}{_lines(cue)}\n\n")
     return "".join(blocks).encode()
 
 
@@ -134,8 +189,8 @@ def vtt(result: TranscriptResult) -> bytes:
 
 
 def tsv(result: TranscriptResult) -> bytes:
-    """Write one cue a line: start and end in whole milliseconds, then the text."""
-    rows = [f"{cue.start}\t{cue.end}\t{' '.join(cue.lines)}\n" for cue in cues(result)]
+    """Write one cue a line: start and end in whole milliseconds, then the text, a speaker in square brackets first."""
+    rows = [f"{cue.start}\t{cue.end}\t{_bracketed(cue)}{' '.join(cue.lines)}\n" for cue in cues(result)]
     return "".join(["start\tend\ttext\n", *rows]).encode()
 
 
@@ -145,8 +200,13 @@ def jsonl(result: TranscriptResult) -> bytes:
 
 
 def lrc(result: TranscriptResult) -> bytes:
-    """Write lyrics: the start of each cue in hundredths of a second, and its text."""
-    return "".join(f"[{timestamps.lrc(cue.start / 1000)}]{' '.join(cue.lines)}\n" for cue in cues(result)).encode()
+    """Write lyrics: the start of each cue in hundredths of a second, and its text, behind the speaker's name."""
+    lines = []
+    for cue in cues(result):
+        # Not in brackets, which hold times and tags here.
+        speaker = f"{cue.speaker}: " if cue.speaker else ""
+        lines.append(f"[{timestamps.lrc(cue.start / 1000)}]{speaker}{' '.join(cue.lines)}\n")
+    return "".join(lines).encode()
 
 
 _TEXT = "text/plain; charset=utf-8"
@@ -159,6 +219,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "srt": Format(_TEXT, "srt", srt),
         "vtt": Format("text/vtt; charset=utf-8", "vtt", vtt),
         "verbose_json": Format("application/json", "json", verbose_json),
+        "diarized_json": Format("application/json", "json", diarized_json, needs_speakers=True),
         "tsv": Format(_TEXT, "tsv", tsv),
         "jsonl": Format("application/x-ndjson", "jsonl", jsonl),
         "lrc": Format(_TEXT, "lrc", lrc),
@@ -166,8 +227,27 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 
 
+def _diarized_segments(result: TranscriptResult) -> list[DiarizedSegment]:
+    said = (segment for segment in result.segments if segment.text.strip())
+    return [diarized_segment(number, segment) for number, segment in enumerate(said, start=1)]
+
+
+def _by_turns(result: TranscriptResult) -> str:
+    parts: list[str] = []
+    before: Segment | None = None
+    for segment in result.segments:
+        if part := addition(segment, before):
+            parts.append(part)
+            before = segment
+    return "".join(parts).rstrip()
+
+
 def _lines(cue: Cue) -> str:
     return "\n".join(cue.lines)
+
+
+def _bracketed(cue: Cue) -> str:
+    return f"[{cue.speaker}] " if cue.speaker else ""
 
 
 def _segment(index: int, segment: Segment) -> SegmentObject:

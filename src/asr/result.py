@@ -43,6 +43,11 @@ class TranscriptResult:
         return "".join(segment.text for segment in self.segments).strip()
 
     @property
+    def has_speakers(self) -> bool:
+        """Whether it is known of any segment who speaks."""
+        return any(segment.speaker for segment in self.segments)
+
+    @property
     def text_language(self) -> str | None:
         """The code of the language that the text is in: a translation is English, whatever was spoken."""
         return "en" if self.task == "translate" and self.language else self.language

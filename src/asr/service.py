@@ -17,6 +17,8 @@ from pydantic import TypeAdapter
 
 from asr import engine_factory
 from asr.capabilities import capabilities
+from asr.diarization.people import People
+from asr.diarization.service import Diarizer
 from asr.pieces import EXPRESS_SECONDS
 from asr.poison import Poison
 from asr.result import TranscriptResult
@@ -113,6 +115,8 @@ class AsrService(Service):
         self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
         self.parsers = asyncio.Semaphore(PARSERS)
         """Large JSON bodies that are parsed at the same time, each of which takes three times its size."""
+        self.diarizer = Diarizer(settings, metrics=self.metrics, spool=lambda: self.spool.path)
+        self.people = People.of(settings)
         self._poison = Poison()
         self._shared: Shared[Event] = Shared()
 
@@ -124,11 +128,13 @@ class AsrService(Service):
         audio_track: int | None = None,
         raw_rate: int | None = None,
         head_seconds: float | None = None,
+        channels: int = 1,
     ) -> PcmFile:
         """Return an upload as PCM: in place when it is a plain PCM WAV, else decoded into `folder`.
 
         With a `raw_rate` (Hz) the upload is 16-bit little-endian mono samples without a header, and used in place.
-        What must be decoded is decoded up to `head_seconds`, where the caller needs no more.
+        What must be decoded is decoded up to `head_seconds`, where the caller needs no more, and mixed to `channels`
+        (Diarizer.channels).
         Raises InvalidAudio, UnsupportedFormat, AudioTooLong, InsufficientStorage or DecoderFailed.
         """
         try:
@@ -141,6 +147,7 @@ class AsrService(Service):
                     audio_track=audio_track,
                     raw_rate=raw_rate,
                     head_seconds=head_seconds,
+                    channels=channels,
                 )
         except MediaError as error:
             param = "audio_track" if error.reason == "no_track" else "file"
@@ -172,7 +179,7 @@ class AsrService(Service):
         self, audio: PcmFile, options: TranscribeOptions, model: ModelRef, sha256: str, wait: bool
     ) -> AsyncIterator[AsyncIterable[Event]]:
         async with self._held(audio) as held:
-            params = {"pcm": _pcm_params(held), "options": asdict(options)}
+            params = {"pcm": held.to_dict(), "options": asdict(options)}
             timeout, short = self.settings.timeout, audio.duration <= EXPRESS_SECONDS
             async with self.host.call(model, "transcribe", params, timeout=timeout, short=short, wait=wait) as call:
                 started = time.monotonic()
@@ -202,7 +209,7 @@ class AsrService(Service):
         Raises NotSupported for a model that cannot, UnprocessableAudio, and what ModelHost.call raises but QueueFull.
         """
         self._poison.check(sha256)
-        params = {"pcm": _pcm_params(audio), "windows": asdict(where)}
+        params = {"pcm": audio.to_dict(), "windows": asdict(where)}
         guess = LanguageGuess(None)
         async with self.host.call(
             model, "detect_language", params, timeout=self.settings.timeout, short=True, wait=True
@@ -212,10 +219,28 @@ class AsrService(Service):
                     guess = LanguageGuess(**event.data)
         return guess
 
+    def health(self) -> dict[str, Any]:
+        """Return what /health tells: engine, model and device of the transcription, and all workers."""
+        own = super().health()
+        return {**own, "workers": [*own["workers"], *self.diarizer.host.workers()]}
+
+    async def start(self) -> None:
+        """Begin to load the default models."""
+        await super().start()
+        self.diarizer.start()
+
+    def drain(self) -> None:
+        """Begin to shut down: what runs goes on, what waits is told to go elsewhere."""
+        super().drain()
+        self.diarizer.drain()
+
     async def close(self) -> None:
         """End the transcriptions, the workers and the rest."""
         await self._shared.close()
+        await self.diarizer.close()
         await super().close()
+        with suppress(errors.Unavailable):
+            await self.people.run(self.people.close)
 
     def check(self, options: TranscribeOptions, *, model: ModelRef, sha256: str = "") -> None:
         """Raise what can be known before the work begins: UnsupportedTask, UnprocessableAudio."""
@@ -259,7 +284,3 @@ class AsrService(Service):
         )
         setup = self._tuned.setup(model, self.host.engine(model))
         return configured(spec, setup) if setup else spec
-
-
-def _pcm_params(audio: PcmFile) -> dict[str, Any]:
-    return {**asdict(audio), "path": str(audio.path)}

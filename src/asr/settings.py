@@ -92,6 +92,48 @@ class AsrSettings(ServiceSettings):
     preload: bool = Field(
         default=True, validation_alias="ASR_PRELOAD", description="Whether the default model is loaded at start."
     )
+    diarization_model: str = Field(
+        default="diarization-community1",
+        validation_alias="DIARIZATION_MODEL",
+        description="Model that tells who speaks: an id, alias or folder.",
+    )
+    diarization_engine: str = Field(
+        default="community1",
+        validation_alias="DIARIZATION_ENGINE",
+        description="Engine for diarization models given as a folder.",
+    )
+    diarization_engine_options: dict[str, Any] = Field(
+        default_factory=dict,
+        validation_alias="DIARIZATION_ENGINE_OPTIONS",
+        description="Options of DIARIZATION_ENGINE, for example DIARIZATION_ENGINE_OPTIONS__STEP=2 (docs/engines.md).",
+    )
+    diarization_device: DeviceChoice = Field(
+        default="auto",
+        validation_alias="DIARIZATION_DEVICE",
+        description="auto, cpu, cuda, rocm or mps; of several GPUs the first of ASR_DEVICE_INDEX.",
+    )
+    diarization_threads: int = Field(
+        default=0,
+        ge=0,
+        validation_alias="DIARIZATION_THREADS",
+        description="CPU threads of a diarization; 0 means automatic.",
+    )
+    diarization_preload: bool = Field(
+        default=False,
+        validation_alias="DIARIZATION_PRELOAD",
+        description="Whether the diarization model is loaded at start.",
+    )
+    diarization_idle_unload: float = Field(
+        default=600.0,
+        ge=-1,
+        validation_alias="DIARIZATION_IDLE_UNLOAD",
+        description="Seconds until an idle diarization model is unloaded; -1 means never.",
+    )
+    voiceprints: Literal["off", "on"] = Field(
+        default="off",
+        validation_alias="VOICEPRINTS",
+        description="Whether people may be registered and recognised by their voices, which are biometric data.",
+    )
     job_ttl_seconds: float = Field(
         default=86400.0,
         gt=0,

@@ -18,6 +18,7 @@ from asr import piecewise, windowed
 from asr.engine import MEASURED_SECONDS, AsrEngine, WindowEngine, WindowText, WindowWork
 from asr.engine_factory import registry
 from asr.pieces import EXPRESS_SECONDS, Piece, end_of_piece, file_gain, pieces, read_blocks
+from asr.speech_spans import SpanOptions, speech_spans
 from asr.speech_windows import listen, windows
 from asr.transcript import LanguageGuess, TranscribeOptions, VadOptions
 from asr.windowed import Parts
@@ -34,18 +35,20 @@ from utils.audio.pcm import Audio, PcmFile, Samples
 _MIN_AHEAD = 2
 """While one window of a transcription is decoded the next one is made ready, however many transcriptions there are."""
 
+_METHODS = ("transcribe", "detect_language", "speech", "cut", "measure")
 _Result: TypeAlias = WindowText | WindowWork
 _Request: TypeAlias = Request[WindowWork, _Result]
 _T = TypeVar("_T")
 
 
 class _Params(BaseModel):
-    """What a call is given: the decoded audio and how to transcribe it, or where to listen for its language."""
+    """What a call is given: the decoded audio, and how to transcribe it or what else is to be told of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     pcm: PcmFile
     options: TranscribeOptions = TranscribeOptions()
     windows: WindowOptions = WindowOptions()
+    spans: SpanOptions = SpanOptions()
 
 
 class _Measurement(BaseModel):
@@ -60,8 +63,9 @@ class AsrWorker(WorkerHandler):
 
     `transcribe` yields `info` {language, language_probability, duration} once, `segment` (Segment) in order with
     ids from 0, and `progress` {seconds} after every window or piece. `detect_language` yields one `language`
-    (LanguageGuess), `cut` one `cut` {seconds}: where the first chunk of the audio ends. `measure` yields one `measured`
-    {seconds}: how long so many windows with MEASURED_SECONDS of speech each took.
+    (LanguageGuess), `cut` one `cut` {seconds}: where the first chunk of the audio ends. `speech` yields `spans`
+    [[start, end], ...] whenever some are found, in seconds and in order. `measure` yields one `measured` {seconds}: how
+    long so many windows with MEASURED_SECONDS of speech each took.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -88,9 +92,13 @@ class AsrWorker(WorkerHandler):
         }
 
     def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
-        """Do `transcribe` with {pcm, options}, `detect_language` {pcm, windows}, `cut` {pcm} or `measure` {windows}."""
+        """Do one of _METHODS.
+
+        `transcribe` is given {pcm, options}, `detect_language` {pcm, windows}, `speech` {pcm, spans}, `cut` {pcm},
+        `measure` {windows}.
+        """
         engine, scheduler = self._engine, self._scheduler
-        if method not in ("transcribe", "detect_language", "cut", "measure") or engine is None or scheduler is None:
+        if method not in _METHODS or engine is None or scheduler is None:
             raise InternalError(f"the ASR worker cannot {method}")
         context = context or CallContext()
         if method == "measure":
@@ -102,6 +110,9 @@ class AsrWorker(WorkerHandler):
         try:
             if method == "cut":
                 yield _cut(engine, given, context)
+                return
+            if method == "speech":
+                yield from _speech(given, context)
                 return
             short = method == "detect_language" or given.pcm.duration <= EXPRESS_SECONDS
             with scheduler.request(express=short, context=context) as request:
@@ -234,6 +245,13 @@ def _cut(engine: AsrEngine, params: _Params, context: CallContext) -> Event:
     with context.working():
         end = end_of_piece(params.pcm, 0, sample_rate=engine.sample_rate, find_silence=vad.find_silence)
     return Event("cut", {"seconds": end / params.pcm.sample_rate})
+
+
+def _speech(params: _Params, context: CallContext) -> Iterator[Event]:
+    blocks = _heard(context, read_blocks(params.pcm, vad.SAMPLE_RATE))
+    for found in _working(context, speech_spans(params.pcm, blocks, params.spans)):
+        if found:
+            yield Event("spans", [(span.start, span.end) for span in found])
 
 
 def _detect_language(engine: AsrEngine, request: _Request, params: _Params, context: CallContext) -> Event:

@@ -11,7 +11,9 @@ from core.spool import storage_error
 from utils.multipart import MultipartError
 from utils.uploads import BodyTooLarge
 
-_RECORDINGS = re.compile(r".*/audio/(transcriptions(/verbose)?|translations|jobs)")
+_RECORDINGS = re.compile(
+    r".*/(audio/(transcriptions(/verbose)?|translations|jobs|diarization|speech/(timestamps|embedding))|vad)"
+)
 
 
 def param_of(path: str) -> str | None:

@@ -126,7 +126,7 @@ class Catalogue:
         """Hash an installed model's files again and return what differs; ModelNotFound when it is not installed."""
         entry = self._entry(name)
         self.require(self._reference(entry))
-        return self.store.verify(entry.id)
+        return [] if entry.weightless else self.store.verify(entry.id)
 
     def remove(self, name: str, *, progress: Progress | None = None) -> int:
         """Delete an installed model and return the bytes freed; ModelNotFound when there is nothing to delete."""
@@ -166,6 +166,7 @@ class Catalogue:
             sample_rate=entry.sample_rate,
             translates=entry.translates,
             size=entry.size,
+            weightless=entry.weightless,
         )
 
     def _opened(self, folder: Path, task: str | None) -> ModelRef:

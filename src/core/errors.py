@@ -11,7 +11,8 @@
     │   └── TextTooLong             string_above_max_length
     ├── InvalidApiKey 401           invalid_api_key
     ├── Forbidden 403               forbidden
-    │   └── LicenceNotAccepted      licence_not_accepted
+    │   ├── LicenceNotAccepted      licence_not_accepted
+    │   └── VoiceprintsDisabled     voiceprints_disabled
     ├── NotFound 404                not_found
     │   └── ModelNotFound           model_not_found
     ├── MethodNotAllowed 405        method_not_allowed
@@ -173,6 +174,12 @@ class LicenceNotAccepted(Forbidden):
     """The model's licence restricts its use and was not accepted."""
 
     code = "licence_not_accepted"
+
+
+class VoiceprintsDisabled(Forbidden):
+    """People's voices are neither registered nor recognised here: VOICEPRINTS is off."""
+
+    code = "voiceprints_disabled"
 
 
 class NotFound(VoiceStackError):

@@ -81,6 +81,16 @@ class ModelHost:
                 return self.default()
             raise
 
+    def knows(self, name: str) -> bool:
+        """Return whether a model of this task has this name, installed or not; those for "the default" do not count."""
+        if name == self._default:
+            return True
+        try:
+            self.catalogue.lookup(name, self._task)
+        except errors.ModelNotFound:
+            return False
+        return True
+
     def installed(self) -> list[ModelRef]:
         """Return the models that can be used, the default first: weights and the engine's library are installed."""
         found = self.catalogue.entries(self._task)
@@ -164,9 +174,12 @@ class ModelHost:
             return True
         return state == "unloaded" and model.installed and (bool(self.worker(model).facts) or self._startup is None)
 
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what /health tells of every worker: its pid, RSS, state and calls."""
+        return [{k: v for k, v in asdict(status).items() if k != "facts"} for status in self._pool.status()]
+
     def health(self) -> dict[str, Any]:
         """Return engine, model, device, version, and every worker with its pid, RSS and state."""
-        workers = [asdict(status) for status in self._pool.status()]
         facts: Mapping[str, Any] = {}
         model_id: str | None = None
         reason = self._failure.message if self._failure else None
@@ -183,7 +196,7 @@ class ModelHost:
             "device": facts.get("device"),
             "version": self._settings.version,
             "reason": None if self.ready else reason,
-            "workers": [{k: v for k, v in worker.items() if k != "facts"} for worker in workers],
+            "workers": self.workers(),
         }
 
     async def close(self) -> None:

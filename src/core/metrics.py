@@ -21,6 +21,8 @@ from core.replica import WorkerStatus
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _FACTORS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+Watched = Callable[[], Sequence[WorkerStatus]]
+"""Tells how some workers are."""
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 
 
@@ -31,6 +33,7 @@ class Metrics:
         # Process-wide, and what Prometheus itself advises: a second series per counter says nothing anybody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
+        self._watched: list[Watched] = []
         ProcessCollector(registry=registry)
         self._requests = Counter(
             "voice_stack_requests", "Requests answered.", ("route", "method", "status"), registry=registry
@@ -48,9 +51,12 @@ class Metrics:
     def _histogram(self, name: str, text: str, label: str, buckets: Sequence[float] = _SECONDS) -> Histogram:
         return Histogram(f"voice_stack_{name}", text, (label,), buckets=buckets, registry=self._registry)
 
-    def watch(self, workers: Callable[[], Sequence[WorkerStatus]]) -> None:
-        """Tell of these workers whenever the numbers are read."""
-        self._registry.register(_Workers(workers))
+    def watch(self, workers: Watched) -> None:
+        """Tell of these workers too whenever the numbers are read."""
+        if not self._watched:
+            # One for all: Prometheus reads each family once.
+            self._registry.register(_Workers(self._watched))
+        self._watched.append(workers)
 
     def begin_request(self) -> None:
         """Count a request that is being answered."""
@@ -87,14 +93,14 @@ class Metrics:
 class _Workers(Collector):
     """Reads the workers when the numbers are asked for."""
 
-    def __init__(self, workers: Callable[[], Sequence[WorkerStatus]]) -> None:
-        self._workers = workers
+    def __init__(self, watched: Sequence[Watched]) -> None:
+        self._watched = watched
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         return ()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        found = self._workers()
+        found = [status for workers in self._watched for status in workers()]
         values: dict[str, tuple[str, Callable[[WorkerStatus], float]]] = {
             "model_loaded": ("1 where the model is loaded.", lambda worker: worker.state == "ready"),
             "model_failed": ("1 where the model's worker is down.", lambda worker: worker.state == "failed"),

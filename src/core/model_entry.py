@@ -14,8 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from core.sources import AnySource
 from core.sources.base import Data, FileSpec
 
-Task = Literal["automatic-speech-recognition", "text-to-speech"]
-TASKS: tuple[Task, ...] = ("automatic-speech-recognition", "text-to-speech")
+Task = Literal["automatic-speech-recognition", "text-to-speech", "speaker-diarization"]
+TASKS: tuple[Task, ...] = ("automatic-speech-recognition", "text-to-speech", "speaker-diarization")
 
 
 class Licence(Data):
@@ -37,7 +37,7 @@ class ModelEntry(Data):
 
     `files` with hashes are what every source is checked against. Of the patterns in `at_least_one` each must match an
     installed file, although single files are optional. `falls_back`: while the model is not installed, requests that
-    name it get the default model.
+    name it get the default model. A model without files is an engine that needs none.
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -70,6 +70,11 @@ class ModelEntry(Data):
         """Bytes of all files; None where nobody knows them before the first pull."""
         sizes = [spec.size for spec in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
+
+    @property
+    def weightless(self) -> bool:
+        """Whether there is nothing to be pulled."""
+        return not self.files
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class FolderFacts:
 
 def detect(folder: Path) -> FolderFacts | None:
     """Return what the folder holds, None when no engine of ours would open it."""
-    for look in (_faster_whisper, _kokoro, _piper, _coqui):
+    for look in (_faster_whisper, _kokoro, _piper, _coqui, _speakers):
         if facts := look(folder):
             return facts
     return None
@@ -81,6 +81,18 @@ def _coqui(folder: Path) -> FolderFacts | None:
         languages=tuple(str(code).partition("-")[0] for code in languages) if isinstance(languages, list) else (),
         sample_rate=rate if isinstance(rate, int) else None,
     )
+
+
+def _speakers(folder: Path) -> FolderFacts | None:
+    """Know a speaker encoder, alone or with the rest of community-1, in ONNX or ONNX Runtime's own format."""
+    if not _network(folder, "embedding"):
+        return None
+    whole = _network(folder, "segmentation") and (folder / "plda_psi.bin").is_file()
+    return FolderFacts(engine="community1" if whole else "fast", task="speaker-diarization")
+
+
+def _network(folder: Path, name: str) -> bool:
+    return any((folder / f"{name}.{kind}").is_file() for kind in ("onnx", "ort"))
 
 
 def _json(path: Path) -> dict[str, Any]:

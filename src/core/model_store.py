@@ -99,6 +99,14 @@ class ModelStore:
         if self.models.is_dir():
             yield from sorted(path for path in self.models.iterdir() if path.is_dir() and path.name[0] != ".")
 
+    def having(self, sha256: str) -> Iterator[Path]:
+        """Yield files of installed models that had this hash when they were pulled."""
+        for folder in self.folders():
+            manifest = Manifest.read(folder)
+            for file in manifest.files if manifest else ():
+                if file.sha256 == sha256:
+                    yield folder / file.path
+
     def verify(self, model: str) -> list[Damage]:
         """Hash every installed file again and return those that differ from the manifest."""
         manifest = self.manifest(model)

@@ -30,6 +30,7 @@ def pull(
 ) -> Manifest:
     """Install a model and return what was installed; one that is installed stays as it is unless `again`.
 
+    Nothing is installed for a model without files: what is returned then is written nowhere.
     `again` keeps every file whose hash is right and fetches the others. A second pull of the same model, from any
     process, waits for the first one. Raises LicenceNotAccepted, InsufficientStorage, and PullFailed that names every
     source and why it failed; nothing is installed then, and what was fetched is used by the next pull.
@@ -39,6 +40,8 @@ def pull(
             f"{entry.id} is under a licence that restricts its use ({entry.licence.name}): "
             f"read {entry.licence.url} and, if you agree, run `voice-stack models pull {entry.id} --accept-licence`"
         )
+    if entry.weightless:
+        return _manifest(entry, ())
     try:
         with store.lock(entry.id, on_wait=lambda: progress.note(f"waiting for another pull of {entry.id} to finish")):
             store.recover(entry.id)
@@ -94,15 +97,18 @@ class _Pull:
             )
 
     def _adopt(self) -> None:
-        """Take over files of the model's folder that are right, whoever put them there."""
+        """Take over files that are right: in the model's folder, whoever put them there, or another model's."""
         for spec in self._entry.files:
-            found = self._store.folder(self._entry.id) / spec.path
-            if spec.sha256 and found.is_file() and sha256_of(found) == spec.sha256:
+            if spec.sha256 and (found := self._here(spec.path, spec.sha256)):
                 target = self._staging / spec.path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _link(found, target)
                 known = self._known.get(spec.path)
                 self._record(spec.path, spec.sha256, known.source if known else _ALREADY_HERE)
+
+    def _here(self, path: str, sha256: str) -> Path | None:
+        places = (self._store.folder(self._entry.id) / path, *self._store.having(sha256))
+        return next((place for place in places if place.is_file() and sha256_of(place) == sha256), None)
 
     def _try(self, source: Source) -> None:
         wanted = source.wanted(list(self._missing.values()))
@@ -174,15 +180,26 @@ class _Pull:
             self._progress.note(f"{len(self._missing)} optional files are not installed: {reasons}")
 
     def _manifest(self, *, accepted: bool) -> Manifest:
-        return Manifest(
-            id=self._entry.id,
-            engine=self._entry.engine,
-            licence=self._entry.licence.name,
-            licence_accepted=accepted and self._entry.licence.restricted,
-            pulled_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            files=tuple(self._records[path] for path in sorted(self._records)),
+        return _manifest(
+            self._entry,
+            tuple(self._records[path] for path in sorted(self._records)),
             missing=tuple(sorted(self._missing)),
+            accepted=accepted,
         )
+
+
+def _manifest(
+    entry: ModelEntry, files: tuple[InstalledFile, ...], *, missing: tuple[str, ...] = (), accepted: bool = False
+) -> Manifest:
+    return Manifest(
+        id=entry.id,
+        engine=entry.engine,
+        licence=entry.licence.name,
+        licence_accepted=accepted and entry.licence.restricted,
+        pulled_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=files,
+        missing=missing,
+    )
 
 
 def _link(source: Path, target: Path) -> None:

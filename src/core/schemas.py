@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -40,26 +40,31 @@ def model_dict(model: ModelRef, host: ModelHost, details: Details = _no_details)
     }
 
 
-def model_routes(host: ModelHost, details: Details = _no_details) -> APIRouter:
-    """Return the routes of the model lists; ids with slashes and colons arrive in either spelling."""
+def model_routes(host: ModelHost, details: Details = _no_details, *, others: Sequence[ModelHost] = ()) -> APIRouter:
+    """Return the routes of the model lists; ids with slashes and colons arrive in either spelling.
+
+    The models of `others` do other tasks than the service is there for, and come last.
+    """
     routes = APIRouter(tags=["models"])
 
-    def listed(task: str | None = None) -> list[dict[str, Any]]:
-        return [model_dict(model, host, details) for model in host.installed() if task in {None, "", model.task}]
+    def listed(hosts: Sequence[ModelHost], task: str | None = None) -> list[dict[str, Any]]:
+        found = [(model, of) for of in hosts for model in of.installed() if task in {None, "", model.task}]
+        return [model_dict(model, of, details) for model, of in found]
 
     @routes.get("/models", summary="List the installed models")
     async def models(task: str | None = None) -> Response:
         if task and task not in TASKS:
             raise InvalidRequest(f"unknown task {shortened(task)!r}; use one of {', '.join(TASKS)}", param="task")
-        return JsonResponse({"object": "list", "data": listed(task)})
+        return JsonResponse({"object": "list", "data": listed([host, *others], task)})
 
     @routes.get("/audio/models", summary="List the installed models, as Open WebUI reads them")
     async def audio_models() -> Response:
-        return JsonResponse({"object": "list", "models": listed()})
+        return JsonResponse({"object": "list", "models": listed([host])})
 
     @routes.get("/models/{model_id:path}", summary="Show one model")
     async def model(model_id: str) -> Response:
-        return JsonResponse(model_dict(host.resolve(model_id), host, details))
+        of = next((other for other in others if other.knows(model_id)), host)
+        return JsonResponse(model_dict(of.resolve(model_id), of, details))
 
     return routes
 

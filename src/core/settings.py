@@ -181,12 +181,12 @@ def known_names(settings: type[BaseSettings]) -> set[str]:
     return {str(field.validation_alias) for field in settings.model_fields.values() if field.validation_alias}
 
 
-def unknown_names(settings: type[BaseSettings], prefix: str, *, environ: dict[str, str] | None = None) -> list[str]:
-    """Return names set in the environment or `.env` that start with `prefix` (such as ASR_) and that nothing reads."""
+def unknown_names(settings: type[BaseSettings], *prefixes: str, environ: dict[str, str] | None = None) -> list[str]:
+    """Return names set in the environment or `.env` that start with a prefix (such as ASR_) and that nothing reads."""
     given = dict(os.environ if environ is None else environ)
     if environ is None and Path(ENV_FILE).is_file():
         given |= {name: value or "" for name, value in dotenv_values(ENV_FILE).items()}
     known = known_names(settings)
     return sorted(
-        name for name in given if name.startswith(prefix) and name not in known and name.split("__")[0] not in known
+        name for name in given if name.startswith(prefixes) and name not in known and name.split("__")[0] not in known
     )

@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING, Any
 from voice_stack.__about__ import __version__
 
 if TYPE_CHECKING:
+    from asr.diarization.engine import Capabilities as Capabilities
+    from asr.diarization.engine import Diarization as Diarization
+    from asr.diarization.engine import DiarizationEngine as DiarizationEngine
+    from asr.diarization.engine import DiarizeOptions as DiarizeOptions
+    from asr.diarization.engine import EncoderFacts as EncoderFacts
+    from asr.diarization.engine import Recording as Recording
+    from asr.diarization.engine import SpeakerEncoder as SpeakerEncoder
+    from asr.diarization.engine import Turn as Turn
     from asr.engine import AsrEngine as AsrEngine
     from asr.engine import WindowEngine as WindowEngine
     from asr.engine import WindowText as WindowText
@@ -45,7 +53,12 @@ _PACKAGES = ("asr", "tts", "core", "utils")
 _EXPORTS = {
     "AsrEngine": "asr.engine",
     "Audio": "utils.audio.pcm",
+    "Capabilities": "asr.diarization.engine",
     "ConfigurationError": "core.errors",
+    "Diarization": "asr.diarization.engine",
+    "DiarizationEngine": "asr.diarization.engine",
+    "DiarizeOptions": "asr.diarization.engine",
+    "EncoderFacts": "asr.diarization.engine",
     "Engine": "core.engines",
     "EngineContext": "core.engines",
     "EngineOptions": "core.engines",
@@ -53,7 +66,9 @@ _EXPORTS = {
     "InvalidRequest": "core.errors",
     "LanguageGuess": "asr.transcript",
     "ModelNotFound": "core.errors",
+    "Recording": "asr.diarization.engine",
     "Segment": "asr.transcript",
+    "SpeakerEncoder": "asr.diarization.engine",
     "SpeechOptions": "tts.voice",
     "SpokenWord": "tts.voice",
     "TimedAudio": "tts.voice",
@@ -61,6 +76,7 @@ _EXPORTS = {
     "TranscribeOptions": "asr.transcript",
     "Transcription": "asr.transcript",
     "TtsEngine": "tts.engine",
+    "Turn": "asr.diarization.engine",
     "UnsupportedParameter": "core.errors",
     "Voice": "tts.voice",
     "VoiceStackError": "core.errors",

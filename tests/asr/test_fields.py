@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from asr.api.schemas import FIELD_CHARS, PROMPT_CHARS, TranscriptionRequest
-from asr.api.speakers import check_references
+from asr.api.speakers import read_references
+from asr.diarization.engine import DiarizeOptions
 from asr.service import AsrService
 from asr.settings import AsrSettings
 from asr.transcript import TEMPERATURE_LADDER, TranscribeOptions, VadOptions
-from core.errors import InsufficientStorage, InvalidRequest, Unavailable, UnsupportedFormat
+from core.errors import InsufficientStorage, InvalidRequest, Unavailable
 from core.settings import Places
 from utils.forms import Form
 
@@ -107,6 +108,9 @@ def test_of_a_long_prompt_the_end_counts() -> None:
         ({"stream": "true"}, True),
         ({"timestamp_granularities[]": "word"}, True),
         ({"word_timestamps": "true"}, True),
+        ({"diarize": "true"}, True),
+        ({"diarize": "true", "response_format": "text"}, True),
+        ({"response_format": "diarized_json"}, True),
     ],
 )
 def test_times_are_asked_for_where_the_answer_has_any(fields: dict[str, str], shown: bool) -> None:
@@ -171,7 +175,11 @@ def test_automatic_chunking_has_a_vad_and_amplifies() -> None:
         ("word_timestamps", "maybe", "true or false"),
         ("translate", "maybe", "true or false"),
         ("task", "sing", "'transcribe' or 'translate'"),
+        ("identify_speakers", "maybe", "true or false"),
         ("num_speakers", "0", "greater than or equal to 1"),
+        ("num_speakers", "-1", "greater than or equal to 1"),
+        ("num_speakers", "1e9", "integer"),
+        ("num_speakers", "1000000000", "less than or equal to 100"),
         ("min_speakers", "-1", "greater than or equal to 1"),
         ("max_speakers", "two", "integer"),
         ("beam_size", "0", "greater than or equal to 1"),
@@ -226,11 +234,28 @@ def test_speakers_need_a_name_and_a_recording_each() -> None:
     assert "16" in bad(*[("known_speaker_names[]", str(index)) for index in range(17)]).message
 
 
-@pytest.mark.parametrize(("name", "value"), [("response_format", "diarized_json"), ("diarize", "true")])
-def test_nobody_tells_speakers_apart_here(name: str, value: str) -> None:
-    with pytest.raises(UnsupportedFormat) as caught:
-        asked((name, value))
-    assert caught.value.param == name
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, False),
+        ({"response_format": "diarized_json"}, True),
+        ({"diarize": "true"}, True),
+        ({"diarize": "true", "response_format": "srt"}, True),
+        ({"model": "gpt-4o-transcribe-diarize"}, False),
+        ({"identify_speakers": "true"}, False),
+    ],
+)
+def test_speakers_are_told_where_they_are_asked_for(fields: dict[str, str], wanted: bool) -> None:
+    assert asked(**fields).diarizes is wanted
+    # By the times of words it is told who says them, whether they are shown or not.
+    assert options(**fields).word_timestamps is wanted
+    assert not asked(**fields).shows_words
+
+
+def test_what_is_known_of_the_speakers_reaches_the_diarizer() -> None:
+    found = asked(num_speakers="3", min_speakers="2", max_speakers="4", diarize="yes").diarization
+    assert found == DiarizeOptions(num_speakers=3, min_speakers=2, max_speakers=4)
+    assert asked(diarize="yes").diarization == DiarizeOptions()
 
 
 # --- over HTTP
@@ -292,7 +317,7 @@ async def test_a_disk_that_takes_no_reference_is_told(
     service = AsrService(AsrSettings(engine="fake", model="fake", preload=False, places=places))
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(error):
-        await check_references(service, (data_url(wav(1.5)),), tmp_path)
+        await read_references(service, (data_url(wav(1.5)),), tmp_path)
 
 
 @pytest.mark.parametrize(

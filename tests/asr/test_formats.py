@@ -7,9 +7,9 @@ from pathlib import Path
 import pysrt
 import pytest
 import webvtt
-from openai.types.audio import Transcription, TranscriptionVerbose
+from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
 
-from asr.formats import FORMATS
+from asr.formats import FORMATS, addition
 from asr.result import SubtitleLayout, TranscriptResult
 from asr.subtitles import cues
 from asr.transcript import Segment, Word
@@ -62,7 +62,9 @@ def test_every_format_has_its_media_type() -> None:
         "tsv": ("text/plain; charset=utf-8", "tsv"),
         "jsonl": ("application/x-ndjson", "jsonl"),
         "lrc": ("text/plain; charset=utf-8", "lrc"),
+        "diarized_json": ("application/json", "json"),
     }
+    assert [name for name, entry in FORMATS.items() if entry.needs_speakers] == ["diarized_json"]
 
 
 def test_json() -> None:
@@ -298,3 +300,63 @@ def test_a_parser_that_accepts_anything_proves_nothing(tmp_path: Path) -> None:
     broken.write_text(render("vtt", HELLO).replace("-->", "->", 1), encoding="utf-8")
     assert len(webvtt.read(str(broken)).captions) < 2
     assert len(pysrt.from_string(render("srt", HELLO).replace("-->", "->", 1))) < 2
+
+
+# --- speakers
+
+TALK = TranscriptResult(
+    segments=(
+        Segment(start=0.0, end=1.0, text=" Hello.", speaker="A"),
+        Segment(start=1.0, end=1.5, text=" Is it you?", speaker="A"),
+        Segment(start=1.5, end=1.6, text=" ", speaker="B"),
+        Segment(start=2.0, end=3.0, text=" It is.", speaker="Ann  Lee"),
+    ),
+    duration=3.5,
+    language="en",
+)
+
+
+def test_diarized_json_is_openais() -> None:
+    answer = json.loads(render("diarized_json", TALK))
+    TranscriptionDiarized.model_validate(answer, strict=True)
+    assert answer["text"] == "A: Hello. Is it you?\nAnn Lee: It is."
+    assert [(each["id"], each["speaker"], each["text"]) for each in answer["segments"]] == [
+        ("seg_001", "A", "Hello."),
+        ("seg_002", "A", "Is it you?"),
+        ("seg_003", "Ann  Lee", "It is."),
+    ]
+    assert answer["usage"] == {"type": "duration", "seconds": 3.5}
+
+
+def test_diarized_json_where_nobody_speaks() -> None:
+    answer = json.loads(render("diarized_json", SILENCE))
+    TranscriptionDiarized.model_validate(answer, strict=True)
+    assert (answer["text"], answer["segments"], answer["duration"]) == ("", [], 60.0)
+
+
+def test_speakers_in_text_tables_and_lyrics() -> None:
+    assert render("text", TALK) == "A: Hello. Is it you?\nAnn Lee: It is.\n"
+    assert render("tsv", TALK).splitlines()[1] == "0\t1000\t[A] Hello."
+    assert render("lrc", TALK).splitlines()[-1] == "[00:02.00]Ann Lee: It is."
+    assert json.loads(render("jsonl", TALK).splitlines()[0])["speaker"] == "A"
+
+
+def test_json_tells_who_says_what_where_it_is_known() -> None:
+    answer = json.loads(render("json", TALK))
+    assert answer["text"] == TALK.text
+    assert answer["segments"] == json.loads(render("diarized_json", TALK))["segments"]
+    Transcription.model_validate(answer)
+
+
+def test_words_that_nobody_is_near_to_have_a_line_of_their_own() -> None:
+    segments = (TALK.segments[0], replace(TALK.segments[1], speaker=None))
+    assert render("text", replace(TALK, segments=segments)) == "A: Hello.\nIs it you?\n"
+
+
+def test_additions_make_up_the_text() -> None:
+    before, parts = None, []
+    for segment in TALK.segments:
+        if part := addition(segment, before):
+            parts.append(part)
+            before = segment
+    assert parts == ["A: Hello.", " Is it you?", "\nAnn Lee: It is."]

@@ -115,7 +115,7 @@ def test_a_translation_streams(asr: httpx.Client) -> None:
     ("data", "status", "code"),
     [
         ({"temperature": "9"}, 400, "invalid_value"),
-        ({"response_format": "diarized_json"}, 400, "unsupported_format"),
+        ({"response_format": "diarized_json", "num_speakers": "0"}, 400, "invalid_value"),
         ({"model": "no-such-model"}, 404, "model_not_found"),
         ({"prompt": "fake:error"}, 500, "internal_error"),
     ],

@@ -139,11 +139,64 @@ def as_lrc(target: Target) -> None:
     assert timed
 
 
-@row("A2.3", "diarized_json is refused until speakers can be told apart", TRANSCRIPTIONS)
+def check_diarized(segments: list[dict[str, Any]], duration: float) -> None:
+    """OpenAI's segments with speakers: ids are strings, and everything is said by somebody."""
+    assert segments
+    for number, each in enumerate(segments, start=1):
+        assert set(each) == {"type", "id", "start", "end", "text", "speaker"}, each
+        assert (each["type"], each["id"]) == ("transcript.text.segment", f"seg_{number:03d}"), each
+        assert 0 <= each["start"] <= each["end"] <= duration + 0.05, each
+        assert each["text"] == each["text"].strip() != "", each
+        assert each["speaker"], each
+    assert segments[0]["speaker"] == "A"
+
+
+@row("A2.3", "diarized_json: a line for each turn, and who says what", TRANSCRIPTIONS)
 def as_diarized(target: Target) -> None:
-    found = transcribe(target.asr, {"response_format": "diarized_json", "stream": "true"})
-    error = envelope(found)
-    assert (found.status_code, error["code"]) == (400, "unsupported_format"), error
+    target.diarizing()
+    body = answer(target, "diarized_json").json()
+    assert body["task"] == "transcribe"
+    assert is_number(body["duration"])
+    assert body["usage"]["type"] == "duration"
+    check_diarized(body["segments"], body["duration"])
+    lines = [line.partition(": ") for line in body["text"].splitlines()]
+    assert {speaker for speaker, _, _ in lines} == {each["speaker"] for each in body["segments"]}
+    assert all(one[0] != other[0] for one, other in itertools.pairwise(lines))
+
+
+@row("A2.3", "diarize=true: speakers in {}", TRANSCRIPTIONS, each=["verbose_json", "srt", "vtt", "text"])
+def with_speakers(target: Target, wanted: str) -> None:
+    target.diarizing()
+    found = answer(target, wanted, diarize="true")
+    if wanted == "verbose_json":
+        body = found.json()
+        check_segments(body["segments"], body["duration"])
+        assert body["segments"][0]["speaker"] == "SPEAKER_00"
+        return
+    shown = {"srt": "[SPEAKER_00] ", "vtt": "<v SPEAKER_00>", "text": "SPEAKER_00: "}
+    assert shown[wanted] in found.text
+    assert "SPEAKER" not in answer(target, wanted).text
+
+
+@row("A2.3", "diarized_json: a known voice has its name", TRANSCRIPTIONS)
+def known_voices(target: Target) -> None:
+    target.diarizing()
+    named = {"known_speaker_names[]": "Ada", "known_speaker_references[]": media.data_url(target.speech)}
+    body = answer(target, "diarized_json", **named).json()
+    assert "Ada" in {each["speaker"] for each in body["segments"]}
+    assert "Ada: " in body["text"]
+
+
+@row("A2.5", "diarized_json: each delta, then its segment", TRANSCRIPTIONS)
+def diarized_stream(target: Target) -> None:
+    target.diarizing()
+    *told, done = events(answer(target, "diarized_json", stream="true"))
+    deltas, segments = told[::2], told[1::2]
+    check_diarized(segments, done["duration"])
+    assert [each["segment_id"] for each in deltas] == [each["id"] for each in segments]
+    assert "".join(each["delta"] for each in deltas) == done["text"]
+    assert done["type"] == "transcript.text.done"
+    assert done["usage"]["type"] == "tokens"
 
 
 SILENT = [("json", None), ("verbose_json", None), ("text", ""), ("srt", ""), ("vtt", "WEBVTT\n\n")]

@@ -141,7 +141,7 @@ ERRORS = [
     ("no file", {}),
     ("an unknown output", {"output": "docx"}),
     ("an unknown task", {"task": "sing"}),
-    ("diarize", {"diarize": "true"}),
+    ("fewer speakers than at least", {"diarize": "true", "min_speakers": "3", "max_speakers": "2"}),
 ]
 
 

@@ -71,7 +71,7 @@ def capabilities(target: Target, which: str) -> None:
     assert {"response_formats", "engines", "languages", "limits", "features"} <= set(body), sorted(body)
     if which == "asr":
         assert {"json", "text", "srt", "verbose_json", "vtt"} <= set(body["response_formats"])
-        assert body["features"]["diarization"] is False
+        assert body["features"]["diarization"] is ("diarized_json" in body["response_formats"])
 
 
 @row("A9", "the OpenAPI document of {} is served", "GET /openapi.json", each=BOTH)

@@ -344,12 +344,17 @@ def invalid_audio(target: Target) -> None:
     will_fail_again(answer)
 
 
-@row("A0.1", "400 unsupported_format for diarized_json and diarize=true", TRANSCRIPTIONS)
+@row("A0.1", "400 unsupported_format for diarized_json and diarize=true without a diarization model", TRANSCRIPTIONS)
 def unsupported_format(target: Target) -> None:
-    for fields in ({"response_format": "diarized_json"}, {"diarize": "true", "response_format": "verbose_json"}):
-        answer = transcribe(target.asr, fields)
-        error = envelope(answer)
-        assert (answer.status_code, error["code"]) == (400, "unsupported_format"), error
+    strict = target.special("asr-strict")
+    for name, fields in (
+        ("response_format", {"response_format": "diarized_json"}),
+        ("diarize", {"diarize": "true", "response_format": "verbose_json"}),
+        ("response_format", {"response_format": "diarized_json", "stream": "true"}),
+    ):
+        form: dict[str, Any] = {"files": {"file": ("a.wav", media.tone())}, "data": fields, "headers": {"api-key": KEY}}
+        answer = strict.post(TRANSCRIBE, **form)
+        refused(answer, 400, "unsupported_format", name)
         will_fail_again(answer)
 
 

@@ -96,6 +96,14 @@ def _lines(sdk: Sdk, target: Target) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def _diarizes(target: Target) -> bool:
+    try:
+        target.diarizing()
+    except LeftOut:
+        return False
+    return True
+
+
 def _task(target: Target, folder: Path) -> dict[str, Any]:
     """What the script is told: where to ask, and files to send."""
     files = {
@@ -123,6 +131,7 @@ def _task(target: Target, folder: Path) -> dict[str, Any]:
         "key": target.api_key or "unused",
         "special_key": KEY,
         "fake": target.engine == "fake",
+        "diarizes": _diarizes(target),
         "too_many": SHORT_CALLS + 8,
         "special": special,
         "files": {name: str(folder / name) for name in files},

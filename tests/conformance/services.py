@@ -20,7 +20,15 @@ from asr.service import SHORT_CALLS
 from tests import full_service
 
 START_SECONDS = 60
-FAKE = {"asr": {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"}, "tts": {"TTS_MODEL": "fake", "TTS_ENGINE": "fake"}}
+FAKE = {
+    "asr": {
+        "ASR_MODEL": "fake",
+        "ASR_ENGINE": "fake",
+        "DIARIZATION_MODEL": "fake-diarizer",
+        "DIARIZATION_ENGINE": "fake-diarizer",
+    },
+    "tts": {"TTS_MODEL": "fake", "TTS_ENGINE": "fake"},
+}
 KEY = "conformance-key"
 KEYS = {"API_KEYS": f"{KEY},another-key"}
 
@@ -45,6 +53,8 @@ SPECIAL = {
             "CORS_ORIGINS": "https://app.example",
             "MODEL_FALLBACK": "true",
             "EMPTY_SUBTITLE": "blank",
+            "DIARIZATION_MODEL": "none-is-installed",
+            "DIARIZATION_ENGINE": "community1",
         },
     ),
     # All that it takes run at once, one may wait, a second of audio takes half a second.
@@ -114,7 +124,7 @@ class Services:
         for part in ("state", "tmp", "voices", "cwd"):
             (home / part).mkdir(parents=True)
         port = _free_port()
-        ours = ("ASR_", "TTS_", "API_KEYS", "CORS_", "MODEL_", "MAX_", "VOICE_CONSENT", "VOICE_CLONING")
+        ours = ("ASR_", "TTS_", "API_KEYS", "CORS_", "DIARIZATION_", "MODEL_", "MAX_", "VOICE_CONSENT", "VOICE_CLONING")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         places = {
             "VOICE_STACK_STATE": str(home / "state"),

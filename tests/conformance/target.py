@@ -72,6 +72,11 @@ class Target:
         if self.engine != "fake":
             raise LeftOut("needs the fake engine")
 
+    def diarizing(self) -> None:
+        """Leave the row out where no installed model tells who speaks."""
+        if not self.asr.get("/v1/capabilities").raise_for_status().json()["features"]["diarization"]:
+            raise LeftOut("no diarization model is installed")
+
     @functools.cached_property
     def speech(self) -> bytes:
         """A WAV of three to twelve seconds that has text in it."""

@@ -24,8 +24,23 @@ def test_serving_imports_no_ml_library(name: str) -> None:
         "with TestClient(app) as client: client.get('/health')\n"
         f"print(*sorted(set({ML!r}) & set(sys.modules)))"
     )
-    env = {f"{name.upper()}_{key}": "fake" for key in ("MODEL", "ENGINE")}
+    assert _printed(code, {f"{name.upper()}_{key}": "fake" for key in ("MODEL", "ENGINE")}) == []
+
+
+def test_no_diarization_engine_brings_an_ml_library_with_its_class() -> None:
+    code = (
+        "import sys, voice_stack\n"
+        "from asr.diarization.engine_factory import registry\n"
+        "engines = registry()\n"
+        "for name in engines.names(): engines.get(name).missing()\n"
+        f"print(*sorted(set({ML!r}) & set(sys.modules)))"
+    )
+    assert _printed(code, {"VOICE_STACK_PLUGINS": "off"}) == []
+
+
+def _printed(code: str, env: dict[str, str]) -> list[str]:
+    """Return the words that a Python process prints."""
     command = [sys.executable, "-P", "-W", "ignore", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    return done.stdout.split()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.diarization.engine_factory import TABLE as DIARIZERS
 from asr.engine_factory import TABLE as ASR_ENGINES
 from core.catalogue import Catalogue
 from core.errors import ModelNotFound
@@ -22,7 +23,8 @@ from core.sources.package import sha256_of
 from core.sources.wheels import WheelSource
 from tts.engine_factory import TABLE as TTS_ENGINES
 
-ASR, TTS = TASKS
+ASR, TTS, SPEAKERS = TASKS
+ENGINES = {ASR: ASR_ENGINES, TTS: TTS_ENGINES, SPEAKERS: DIARIZERS}
 DATA = Path(sys.modules["core"].__path__[0]) / "catalogue.toml"
 
 
@@ -60,6 +62,13 @@ def piper_folder(folder: Path) -> Path:
     return folder
 
 
+def speaker_folder(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes(b"weights")
+    return folder
+
+
 def kokoro_folder(folder: Path) -> Path:
     (folder / "voices").mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"weights")
@@ -81,11 +90,11 @@ def coqui_folder(folder: Path) -> Path:
 class TestData:
     def test_every_engine_exists(self, data: CatalogueData) -> None:
         for entry in data.models:
-            assert entry.engine in (ASR_ENGINES if entry.task == ASR else TTS_ENGINES), entry.id
+            assert entry.engine in ENGINES[entry.task], entry.id
 
     def test_every_file_is_pinned_or_says_that_nobody_read_its_hash(self, data: CatalogueData) -> None:
         for entry in data.models:
-            assert entry.sources, entry.id
+            assert bool(entry.sources) != entry.weightless, entry.id
             for spec in entry.files:
                 assert spec.verified == (spec.sha256 is not None)
                 assert (spec.size is None) == (spec.sha256 is None)
@@ -98,8 +107,8 @@ class TestData:
             if not isinstance(source, HubSource)
             for package in ([source.package] if isinstance(source, NpmSource) else source.packages)
         ]
-        assert len(packages) == 10
-        assert all(package.sha256 and package.size for package in packages)
+        assert len(packages) == 13
+        assert all(package.sha256 for package in packages)
 
     def test_members_name_files_and_packages_that_exist(self, data: CatalogueData) -> None:
         for entry in data.models:
@@ -118,6 +127,12 @@ class TestData:
         voices = [spec for spec in kokoro.files if spec.path.startswith("voices/")]
         assert len(voices) == 54
         assert {(spec.size, spec.optional) for spec in voices} == {(510 * 256 * 4, True)}
+
+    def test_the_speaker_encoder_is_the_same_alone_and_in_the_pipeline(self, data: CatalogueData) -> None:
+        entries = {entry.id: entry for entry in data.models}
+        alone, *more = entries["wespeaker-resnet34-lm"].files
+        assert more == []
+        assert alone in entries["diarization-community1"].files
 
     def test_only_models_that_can_translate_say_so(self, data: CatalogueData) -> None:
         translating = {entry.id for entry in data.models if entry.translates}
@@ -181,6 +196,9 @@ class TestNames:
             ("distil-large-v3", "whisper-distil-large-v3"),
             ("kokoro", "kokoro-82m-int8"),
             ("xtts-v2", "xtts_v2"),
+            ("pyannote/speaker-diarization-community-1", "diarization-community1"),
+            ("Wespeaker/wespeaker-voxceleb-resnet34-LM", "wespeaker-resnet34-lm"),
+            ("Resemblyzer", "ge2e"),
             ("tts_models/multilingual/multi-dataset/xtts_v2", "xtts_v2"),
         ],
     )
@@ -208,6 +226,12 @@ class TestNames:
     def test_openai_names_mean_the_default(self, catalogue: Catalogue, task: str, name: str) -> None:
         default = "small" if task == ASR else "en_US-joe-medium"
         assert catalogue.lookup(name, task, default=default) == catalogue.resolve(default)
+
+    def test_names_of_other_pipelines_mean_the_default_diarization_model(self, catalogue: Catalogue) -> None:
+        for name in ("pyannote/speaker-diarization-3.1", "", None):
+            assert catalogue.lookup(name, SPEAKERS, default="ge2e").id == "ge2e"
+        with pytest.raises(ModelNotFound):
+            catalogue.lookup("whisper-1", SPEAKERS, default="ge2e")
 
     @pytest.mark.parametrize("name", [None, "", "  "])
     def test_no_name_means_the_default(self, catalogue: Catalogue, name: str | None) -> None:
@@ -262,6 +286,22 @@ class TestNames:
         assert not catalogue.resolve("whisper-base").installed
 
 
+class TestWithoutFiles:
+    def test_is_installed_wherever_it_is_asked_for(self, catalogue: Catalogue) -> None:
+        ref = catalogue.require(catalogue.resolve("channels"))
+        assert (ref.path, ref.installed, ref.weightless, ref.size) == (None, True, True, 0)
+        assert [ref.id for ref in catalogue.entries(SPEAKERS) if ref.installed] == ["channels"]
+
+    def test_pulling_and_verifying_it_does_nothing(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        assert catalogue.pull("channels").files == ()
+        assert catalogue.verify("channels") == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_there_is_nothing_to_remove(self, catalogue: Catalogue) -> None:
+        with pytest.raises(ModelNotFound, match="not installed"):
+            catalogue.remove("channels")
+
+
 class TestFallback:
     def test_xtts_that_is_not_installed_is_the_default(self, catalogue: Catalogue) -> None:
         ref = catalogue.lookup("xtts_v2", TTS, default="kokoro")
@@ -302,6 +342,20 @@ class TestFolders:
     def test_coqui(self, catalogue: Catalogue, tmp_path: Path) -> None:
         ref = catalogue.resolve(str(coqui_folder(tmp_path / "mine")), TTS)
         assert (ref.engine, ref.languages, ref.sample_rate) == ("coqui", ("en", "zh"), 24000)
+
+    @pytest.mark.parametrize("kind", ["ort", "onnx"])
+    def test_community1(self, catalogue: Catalogue, tmp_path: Path, kind: str) -> None:
+        folder = speaker_folder(tmp_path / "mine", f"segmentation.{kind}", f"embedding.{kind}", "plda_psi.bin")
+        ref = catalogue.resolve(str(folder), SPEAKERS)
+        assert (ref.engine, ref.path, ref.languages) == ("community1", folder, ())
+
+    def test_a_speaker_encoder_alone(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        assert catalogue.resolve(str(speaker_folder(tmp_path / "mine", "embedding.onnx"))).engine == "fast"
+
+    def test_a_segmentation_model_alone_is_nothing(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        folder = speaker_folder(tmp_path / "mine", "segmentation.ort", "plda_psi.bin")
+        with pytest.raises(ModelNotFound, match="no engine knows"):
+            catalogue.resolve(str(folder), SPEAKERS)
 
     def test_relative_and_home(self, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = whisper_folder(tmp_path / "mine")
@@ -361,7 +415,17 @@ def test_importing_and_reading_it_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("model", ["whisper-base", "whisper-tiny.en", "kokoro-82m-int8", "piper-en_US-joe-medium"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "whisper-base",
+        "whisper-tiny.en",
+        "kokoro-82m-int8",
+        "piper-en_US-joe-medium",
+        "diarization-community1",
+        "wespeaker-resnet34-lm",
+    ],
+)
 def test_pulled_models_have_the_pinned_hashes(
     data: CatalogueData, model: str, model_dir: Callable[[str], Path]
 ) -> None:

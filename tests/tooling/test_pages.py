@@ -111,5 +111,5 @@ def test_models_that_are_pulled_exist(page: Path, tmp_path: Path) -> None:
 def test_settings_exist(page: Path) -> None:
     known = known_names(AsrSettings) | known_names(TtsSettings) | known_names(Places) | {PLUGINS_VARIABLE} | FOREIGN
     text = page.read_text(encoding="utf-8")
-    named_here = named(r"\b((?:ASR|TTS|VOICE_STACK|DEBUGPY|MODEL|MAX)_[A-Z][A-Z_0-9]*[A-Z0-9])\b", text)
+    named_here = named(r"\b((?:ASR|TTS|DIARIZATION|VOICE_STACK|DEBUGPY|MODEL|MAX)_[A-Z][A-Z_0-9]*[A-Z0-9])\b", text)
     assert {name for name in named_here if name.split("__")[0] not in known} == set()

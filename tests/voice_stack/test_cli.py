@@ -32,6 +32,7 @@ COMMANDS = (
     ("voices", "add"),
     ("voices", "rm"),
     ("transcribe",),
+    ("diarize",),
     ("batch",),
     ("speak",),
     ("doctor",),
@@ -99,6 +100,22 @@ def test_the_doctor_examines_everything(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     for subject in ("ffmpeg", "hardware", "ctranslate2", "engine asr/faster-whisper", "engine tts/coqui", "asr model"):
         assert subject in done.stdout
+    for subject in ("engine diarization/community1", "diarization model"):
+        assert subject in done.stdout
+
+
+def test_the_doctor_says_how_to_get_the_diarization_model_and_does_not_insist(tmp_path: Path) -> None:
+    env = {**FAKE, "ASR_PORT": "0", "TTS_PORT": "0", "VOICE_STACK_CACHE": str(tmp_path)}
+    done = run("doctor", env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "voice-stack models pull diarization-community1" in done.stdout
+
+
+def test_the_doctor_finds_a_diarization_model_that_is_none(tmp_path: Path) -> None:
+    env = {**FAKE, "ASR_PORT": "0", "TTS_PORT": "0", "DIARIZATION_MODEL": "nonsense"}
+    done = run("doctor", env=env, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "'nonsense' does not exist" in done.stdout
 
 
 @pytest.mark.skipif(find_spec("TTS") is not None, reason="the extra coqui is installed")

@@ -95,6 +95,11 @@ class TestList:
         assert rows["whisper-base"][1:] == ["ASR", "faster-whisper", "150.2", "MB", "MIT"]
         assert rows["xtts_v2"][1:] == ["TTS", "coqui", "0.0", "kB", "CPML", "installed"]
 
+    def test_what_needs_no_files_is_installed(self, cache: Path) -> None:
+        rows = {line.split()[0]: line.split() for line in call("list").stdout.splitlines()}
+        assert rows["channels"][1:] == ["speakers", "channels", "0.0", "kB", "MIT", "installed"]
+        assert rows["diarization-community1"][1:] == ["speakers", "community1", "8.8", "MB", "CC-BY-4.0"]
+
     def test_json(self, xtts: Path) -> None:
         rows = {row["id"]: row for row in json.loads(call("list", "--json").stdout)}
         assert rows["xtts_v2"]["installed"] is True
@@ -121,6 +126,11 @@ class TestPath:
         folder = fill(tmp_path / "mine", WHISPER)
         assert call("path", "./mine").stdout == f"{folder}\n"
 
+    def test_of_a_model_without_files(self, cache: Path) -> None:
+        done = call("path", "channels")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr == "voice-stack: model 'channels' has no folder: it needs no files\n"
+
     def test_of_a_model_that_is_not_installed(self, cache: Path) -> None:
         done = call("path", "base")
         assert (done.exit_code, done.stdout) == (1, "")
@@ -130,6 +140,11 @@ class TestPath:
 
 
 class TestPull:
+    def test_a_model_without_files(self, cache: Path) -> None:
+        done = call("pull", "channels")
+        assert (done.exit_code, done.stdout) == (0, "channels: needs no files\n")
+        assert not cache.exists()
+
     def test_a_restricted_licence(self, cache: Path, tmp_path: Path) -> None:
         done = call("pull", "xtts_v2", "--from", str(fill(tmp_path / "usb", XTTS)))
         assert done.exit_code == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from starlette.responses import PlainTextResponse, Response
 from asr.api import bazarr_requests
 from asr.api.bazarr_requests import AsrFields, DetectFields, Recording
 from asr.api.schemas import TranscriptionRequest
+from asr.api.speakers import read_speakers
+from asr.attributed import AnyTranscript, AttributedTranscript, transcribe
+from asr.diarization.attribution import SpeakersAsked
 from asr.formats import FORMATS, segment_objects
 from asr.result import TranscriptResult
 from asr.service import AsrService
-from asr.transcript import LanguageGuess
+from asr.transcript import LanguageGuess, TranscribeOptions
 from asr.windows import WindowOptions
 from core import errors
 from core.answers import MODEL_HEADER, JsonResponse, header_text
@@ -91,11 +96,18 @@ async def _asr(service: AsrService, request: Request, folder: Path) -> Response:
     wanted = bazarr_requests.transcription(form, fields)
     recording = await bazarr_requests.recording(form, fields)
     upload, model = recording.upload, service.host.resolve(wanted.model)
+    speakers = await read_speakers(service, wanted, folder, request.receive)
     audio = None
     if not recording.empty:
-        decoding = service.decode(upload.path, folder, audio_track=wanted.audio_track, raw_rate=recording.raw_rate)
+        decoding = service.decode(
+            upload.path,
+            folder,
+            audio_track=wanted.audio_track,
+            raw_rate=recording.raw_rate,
+            channels=speakers.channels if speakers else 1,
+        )
         audio = await until_disconnect(request.receive, decoding)
-    answer = _Answer(service, fields, wanted, upload, model)
+    answer = _Answer(service, fields, wanted, upload, model, speakers)
     return await with_heartbeat(
         answer.made(audio),
         receive=request.receive,
@@ -115,6 +127,7 @@ class _Answer:
     wanted: TranscriptionRequest
     upload: UploadedFile
     model: ModelRef
+    speakers: SpeakersAsked | None
 
     @property
     def media_type(self) -> str:
@@ -133,22 +146,41 @@ class _Answer:
         """Return the answer; None is a recording without samples, in which nobody speaks."""
         options = self.wanted.options(self.service.settings)
         result = TranscriptResult(segments=(), duration=0.0, task=options.task, language=options.language)
+        embeddings: Mapping[str, Sequence[float]] | None = {} if self._tells_embeddings else None
         if audio is not None:
-            # Bazarr cannot be told to come again later: it waits for an hour, so it may as well wait here.
-            work = self.service.transcribe(audio, options, model=self.model, sha256=self.upload.sha256, wait=True)
-            async with work as transcript:
+            async with self._work(audio, options) as transcript:
                 await transcript.finish()
                 result = transcript.result(options.task, words=self.wanted.shows_words, layout=self.wanted.layout)
-        body = await asyncio.to_thread(_written, result, self.fields.output)
+                if self._tells_embeddings and isinstance(transcript, AttributedTranscript):
+                    embeddings = transcript.embeddings()
+        body = await asyncio.to_thread(_written, result, self.fields.output, embeddings)
         if not body and self.fields.output == "srt" and self.service.settings.empty_subtitle == "blank":
             body = b"\n"
         return Response(body, media_type=self.media_type, headers=self.headers)
 
+    @property
+    def _tells_embeddings(self) -> bool:
+        return self.fields.return_speaker_embeddings and self.speakers is not None
 
-def _written(result: TranscriptResult, output: str) -> bytes:
+    def _work(self, audio: PcmFile, options: TranscribeOptions) -> AbstractAsyncContextManager[AnyTranscript]:
+        return transcribe(
+            self.service,
+            audio,
+            options,
+            model=self.model,
+            speakers=self.speakers,
+            naming=self.wanted.naming,
+            sha256=self.upload.sha256,
+            # Bazarr cannot be told to come again later: it waits for an hour, so it may as well wait here.
+            wait=True,
+        )
+
+
+def _written(result: TranscriptResult, output: str, embeddings: Mapping[str, Sequence[float]] | None) -> bytes:
     if output != "json":
         return FORMATS[output].render(result)
-    return orjson.dumps({"language": result.language or "", "text": result.text, "segments": segment_objects(result)})
+    body = {"language": result.language or "", "text": result.text, "segments": segment_objects(result)}
+    return orjson.dumps(body if embeddings is None else {**body, "speaker_embeddings": embeddings})
 
 
 async def _detect_language(service: AsrService, request: Request, folder: Path) -> Response:

@@ -55,7 +55,9 @@ class AsrFields(_Fields):
     """The fields of /asr that OpenAI has no word for."""
 
     output: Annotated[Literal["txt", "text", "vtt", "srt", "tsv", "json", "jsonl"], ANY_CASE] = "txt"
-    return_speaker_embeddings: bool = Field(default=False, description="Without speakers there are none to return.")
+    return_speaker_embeddings: bool = Field(
+        default=False, description="With diarize and output=json: also the vector of each speaker's voice."
+    )
 
 
 class DetectFields(_Fields):
@@ -108,7 +110,7 @@ def _described(upload: UploadedFile, *, raw: bool) -> Recording:
 def transcription(form: Form, fields: AsrFields) -> TranscriptionRequest:
     """Return what is asked for in OpenAI's words: subtitles laid out by words, an unknown language detected.
 
-    Raises InvalidRequest, and UnsupportedFormat where speakers are wanted that nobody here can tell apart.
+    Raises InvalidRequest and UnsupportedFormat.
     """
     layout = SubtitleLayout()
     defaults: dict[str, Any] = {}

@@ -63,7 +63,7 @@ async def the_file(form: Form) -> UploadedFile:
     if not files:
         if any(name in FILE_FIELDS for name, _ in form.fields):
             raise _sent_as_text()
-        raise errors.MissingParameter("the file to transcribe is missing", param="file")
+        raise errors.MissingParameter("the recording is missing; send it as a file", param="file")
     if files[0].size == 0:
         raise errors.InvalidAudio("the file is empty", param="file")
     if await asyncio.to_thread(_is_a_note, files[0]):

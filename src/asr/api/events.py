@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from asr.api.reading import Asked
-from asr.formats import details, verbose
+from asr.attributed import AnyTranscript
+from asr.formats import FORMATS, addition, details, diarized_segment, verbose
 from asr.result import TranscriptResult
-from asr.service import Transcript
 from asr.transcript import Segment
 from core import errors
 from core.metrics import Metrics
@@ -18,21 +18,23 @@ from utils import sse
 Segments = AsyncGenerator[Segment | None, None]
 ENCODER_POSITIONS = 50
 """Whisper's encoder reads so many a second; they are what `usage` counts as input tokens."""
+TURN_FORMATS = frozenset({"diarized_json", "text", "txt"})
+"""Formats whose text has a line for each turn, where it is known who speaks."""
 
 
 async def frames(
-    asked: Asked, transcript: Transcript, first: Segment | None, segments: Segments, metrics: Metrics
+    asked: Asked, transcript: AnyTranscript, first: Segment | None, segments: Segments, metrics: Metrics
 ) -> AsyncGenerator[bytes, None]:
     """Yield a delta for each segment, the first of which has come already, then what there is to say about them all.
 
     None among the segments is a long pause, and a ping. An error ends the stream, and is counted.
     """
-    said: list[str] = []
+    text = _Text(asked)
     try:
-        yield _of(first, said, asked, transcript)
+        yield _of(first, text, transcript)
         async for segment in segments:
-            yield _of(segment, said, asked, transcript)
-        yield await asyncio.to_thread(_done, asked.result(transcript), "".join(said))
+            yield _of(segment, text, transcript)
+        yield await asyncio.to_thread(_done, asked.result(transcript), text.said)
     except errors.VoiceStackError as error:
         metrics.count_error(error.code)
         yield _frame({"type": "error", "error": error.to_dict()})
@@ -40,19 +42,46 @@ async def frames(
     yield sse.DONE
 
 
-def _of(segment: Segment | None, said: list[str], asked: Asked, transcript: Transcript) -> bytes:
-    """Return the frames of a segment; what it adds to the text goes into `said`."""
+class _Text:
+    """The text that a stream has told, segment by segment."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._parts: list[str] = []
+        self._last: Segment | None = None
+
+    @property
+    def said(self) -> str:
+        """All of it."""
+        return "".join(self._parts)
+
+    def events(self, segment: Segment) -> list[dict[str, Any]]:
+        """Return what there is to tell of the next segment, nothing for one without text."""
+        wanted = self._asked.wanted
+        by_turns = wanted.diarizes and wanted.response_format in TURN_FORMATS
+        delta = addition(segment, self._last) if by_turns else self._plain(segment)
+        if not delta:
+            return []
+        self._parts.append(delta)
+        self._last = segment
+        event: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
+        if wanted.logprobs:
+            event["logprobs"] = segment.logprobs
+        if not FORMATS[wanted.response_format].needs_speakers:
+            return [event]
+        whole = diarized_segment(len(self._parts), segment)
+        return [{**event, "segment_id": whole["id"]}, {**whole}]
+
+    def _plain(self, segment: Segment) -> str:
+        return segment.text if self._parts else segment.text.lstrip()
+
+
+def _of(segment: Segment | None, text: _Text, transcript: AnyTranscript) -> bytes:
+    """Return the frames of a segment."""
     if segment is None:
         return sse.PING
     progress = sse.comment(f"progress {segment.end / transcript.duration:.3f}")
-    delta = segment.text if said else segment.text.lstrip()
-    if not delta:
-        return progress
-    said.append(delta)
-    event: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
-    if asked.wanted.logprobs:
-        event["logprobs"] = segment.logprobs
-    return _frame(event) + progress
+    return b"".join(map(_frame, text.events(segment))) + progress
 
 
 def _done(result: TranscriptResult, text: str) -> bytes:

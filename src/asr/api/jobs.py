@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -131,8 +131,12 @@ def _new_job(service: JobService, asked: Asked, *, owner: str, key: str | None) 
         layout=wanted.layout,
         audio_track=wanted.audio_track,
         raw_rate=asked.raw_rate,
+        speakers=asked.speakers,
     )
-    same = [asked.upload.sha256, asked.model.id, asdict(request), callback]
+    # References by what was sent: the vectors of the same voice need not be the same to the last digit.
+    plain = replace(request, speakers=asked.speakers and replace(asked.speakers, known=()))
+    known = [asked.wanted.known_speaker_names, _sha256s(asked.wanted.known_speaker_references)]
+    same = [asked.upload.sha256, asked.model.id, asdict(plain), known if asked.speakers else None, callback]
     return NewJob(
         id=f"job_{uuid.uuid4().hex}",
         owner=owner,
@@ -142,6 +146,10 @@ def _new_job(service: JobService, asked: Asked, *, owner: str, key: str | None) 
         idempotency_key=key,
         callback_url=service.jobs.callbacks.check(callback) if callback else None,
     )
+
+
+def _sha256s(texts: Sequence[str]) -> list[str]:
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
 def _check_listing(service: JobService) -> None:
@@ -177,6 +185,9 @@ def _look(job: Job, request: Request) -> JobRequest:
         logprobs=wanted.logprobs or asked.logprobs,
         layout=wanted.layout or asked.layout,
     )
+    if wanted.diarizes and asked.attribution is None:
+        param = "diarize" if wanted.diarize else "response_format"
+        raise errors.InvalidRequest("this job does not know who speaks; submit it with diarize=true", param=param)
     if not asked.options.word_timestamps and (look.words or look.layout):
         param = "timestamp_granularities" if look.words else "max_line_width"
         raise errors.InvalidRequest("this job has no word times; submit it with word_timestamps=true", param=param)

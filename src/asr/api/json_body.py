@@ -34,17 +34,24 @@ async def read(
     The body goes to disk as it comes, and `parsers` bounds how many are in memory at once. Raises InvalidRequest for
     what is no JSON object or no base64, FileTooLarge, and OSError when the disk is full.
     """
+    body = await receive(request, folder, max_bytes=max_bytes)
+    async with parsers:
+        return await in_thread(lambda: parse(body, folder, file_fields))
+
+
+async def receive(request: Request, folder: Path, *, max_bytes: int) -> Path:
+    """Write the body into `folder` as it comes. Raises FileTooLarge, and OSError when the disk is full."""
     limit = min(max_bytes, MAX_BYTES)
     check_declared(request.headers.get("content-length"), limit, advice=_ADVICE)
     try:
         body = await read_file(request.stream(), ArrivingFile(folder / "body", field=""), max_bytes=limit)
     except BodyTooLarge as error:
         raise too_large(limit, advice=_ADVICE) from error
-    async with parsers:
-        return await in_thread(lambda: _form(body.path, folder, file_fields))
+    return body.path
 
 
-def _form(body: Path, folder: Path, file_fields: Collection[str]) -> Form:
+def parse(body: Path, folder: Path, file_fields: Collection[str]) -> Form:
+    """Return the form that a JSON body stands for, and remove the body; see `read`. Blocks."""
     form = Form()
     for name, value in _loaded(body).items():
         if name == _INPUT_AUDIO or name in file_fields:

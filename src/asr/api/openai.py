@@ -13,8 +13,9 @@ from starlette.responses import Response
 from asr.api import events
 from asr.api.reading import Asked, read_transcription
 from asr.api.schemas import TranscriptionRequest
+from asr.attributed import AnyTranscript, transcribe
 from asr.formats import FORMATS
-from asr.service import AsrService, Transcript
+from asr.service import AsrService
 from asr.transcript import Segment
 from core.answers import MODEL_HEADER, Stream, header_text
 from core.disconnect import until_disconnect
@@ -69,10 +70,24 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         folder = await stack.enter_async_context(service.spool.folder())
         asked = await read_transcription(service, request, folder, **defaults)
         wanted, upload = asked.wanted, asked.upload
-        decoding = service.decode(upload.path, folder, audio_track=wanted.audio_track, raw_rate=asked.raw_rate)
+        decoding = service.decode(
+            upload.path,
+            folder,
+            audio_track=wanted.audio_track,
+            raw_rate=asked.raw_rate,
+            channels=asked.channels,
+        )
         audio = await until_disconnect(request.receive, decoding)
         options = replace(wanted.options(service.settings), timestamps=wanted.shows_times)
-        work = service.transcribe(audio, options, model=asked.model, sha256=upload.sha256)
+        work = transcribe(
+            service,
+            audio,
+            options,
+            model=asked.model,
+            speakers=asked.speakers,
+            naming=wanted.naming,
+            sha256=upload.sha256,
+        )
         if wanted.stream:
             return await _stream(service, request, asked, work, stack)
         answering = _whole(asked, work, stack.pop_all())
@@ -87,7 +102,7 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
     )
 
 
-async def _whole(asked: Asked, work: AbstractAsyncContextManager[Transcript], stack: AsyncExitStack) -> Response:
+async def _whole(asked: Asked, work: AbstractAsyncContextManager[AnyTranscript], stack: AsyncExitStack) -> Response:
     async with stack, work as transcript:
         await transcript.finish()
         result = asked.result(transcript)
@@ -101,12 +116,13 @@ async def _stream(
     service: AsrService,
     request: Request,
     asked: Asked,
-    work: AbstractAsyncContextManager[Transcript],
+    work: AbstractAsyncContextManager[AnyTranscript],
     stack: AsyncExitStack,
 ) -> Response:
     """Answer with the first segment, or when a ping is due: what is refused before has its status, not a 200."""
     transcript = await until_disconnect(request.receive, stack.enter_async_context(work))
-    segments = await stack.enter_async_context(aclosing(with_pings(aiter(transcript))))
+    found = await stack.enter_async_context(aclosing(aiter(transcript)))
+    segments = await stack.enter_async_context(aclosing(with_pings(found)))
     first = await until_disconnect(request.receive, _first(segments))
     frames = events.frames(asked, transcript, first, segments, service.metrics)
     headers = {**SSE_HEADERS, **_headers(asked)}

@@ -10,9 +10,11 @@ from fastapi import Request
 
 from asr.api.bodies import raw_pcm_rate, read_body, the_file
 from asr.api.schemas import TranscriptionRequest
-from asr.api.speakers import check_references
+from asr.api.speakers import read_speakers
+from asr.attributed import AnyTranscript
+from asr.diarization.attribution import SpeakersAsked
 from asr.result import TranscriptResult
-from asr.service import AsrService, Transcript
+from asr.service import AsrService
 from asr.transcript import Task
 from core import errors
 from core.model_entry import ModelRef
@@ -26,7 +28,8 @@ class Asked:
     """A transcription request that was found valid, its recording in the request's folder, not decoded yet.
 
     `raw_rate` is the rate (Hz) of a recording that is bare 16-bit mono samples, None for one in a container.
-    `form` holds all fields, also those of other routes.
+    `speakers` is what it wants to know of them, None without diarization. `form` holds all fields, also those of other
+    routes.
     """
 
     wanted: TranscriptionRequest
@@ -34,9 +37,15 @@ class Asked:
     model: ModelRef
     task: Task
     raw_rate: int | None
+    speakers: SpeakersAsked | None
     form: Form
 
-    def result(self, transcript: Transcript) -> TranscriptResult:
+    @property
+    def channels(self) -> int:
+        """How many channels the recording is to be decoded to."""
+        return self.speakers.channels if self.speakers else 1
+
+    def result(self, transcript: AnyTranscript) -> TranscriptResult:
         """Return what there is of a transcript, for the formats."""
         wanted = self.wanted
         return transcript.result(self.task, words=wanted.shows_words, logprobs=wanted.logprobs, layout=wanted.layout)
@@ -46,7 +55,7 @@ async def read_transcription(service: AsrService, request: Request, folder: Path
     """Read a request's body, files into `folder`, and check every field; `defaults` are fields it may leave out.
 
     Raises what reading a body raises, InvalidRequest, UnsupportedFormat, MissingParameter, InvalidAudio (an empty
-    file, a speaker's reference that is none), ModelNotFound.
+    file), ModelNotFound, and what asr.api.speakers.read_speakers raises.
     """
     form = await read_body(request, folder, max_mb=service.settings.max_upload_mb, parsers=service.parsers)
     wanted = TranscriptionRequest.from_form(form, **defaults)
@@ -55,8 +64,8 @@ async def read_transcription(service: AsrService, request: Request, folder: Path
             f"translations come as one of: {', '.join(TRANSLATION_FORMATS)}", param="response_format"
         )
     upload = await the_file(form)
-    await check_references(service, wanted.known_speaker_references, folder)
     model = service.host.resolve(wanted.model)
     task: Task = "translate" if wanted.translate else wanted.task
     rate = await raw_pcm_rate(form, upload)
-    return Asked(wanted=wanted, upload=upload, model=model, task=task, raw_rate=rate, form=form)
+    speakers = await read_speakers(service, wanted, folder, request.receive)
+    return Asked(wanted=wanted, upload=upload, model=model, task=task, raw_rate=rate, speakers=speakers, form=form)

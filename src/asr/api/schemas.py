@@ -8,6 +8,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from asr.diarization import limits
+from asr.diarization.attribution import Naming, naming
+from asr.diarization.engine import DiarizeOptions
 from asr.formats import FORMATS
 from asr.result import SubtitleLayout
 from asr.settings import AsrSettings
@@ -24,7 +27,7 @@ FIELD_CHARS: Final = 64 << 10
 LONG: Final = ("prompt", "known_speaker_references")
 """Fields that may be longer than FIELD_CHARS."""
 MAX_SPEAKERS: Final = 16
-SPEAKER_FORMAT: Final = "diarized_json"
+"""Whose voices a request may bring."""
 TIMELESS_FORMATS = frozenset({"json", "text", "txt"})
 """Formats in which there are no times but those of words."""
 ARRAYS: Final = (
@@ -60,7 +63,7 @@ Language = Annotated[str | None, BeforeValidator(languages.parse)]
 Candidates = Annotated[tuple[str, ...], BeforeValidator(_candidates), Field(max_length=32)]
 Prompt = Annotated[str | None, BeforeValidator(lambda text: text and str(text)[-PROMPT_CHARS:])]
 Keywords = Annotated[tuple[Annotated[str, Field(max_length=80)], ...], Field(max_length=100)]
-SpeakerCount = Annotated[int | None, Field(ge=1, le=100)]
+SpeakerCount = Annotated[int | None, Field(ge=1, le=limits.MAX_SPEAKERS)]
 
 
 class ServerVad(BaseModel):
@@ -102,6 +105,7 @@ class TranscriptionRequest(BaseModel):
     known_speaker_names: tuple[Annotated[str, Field(max_length=200)], ...] = Field(default=(), max_length=MAX_SPEAKERS)
     known_speaker_references: tuple[str, ...] = Field(default=(), max_length=MAX_SPEAKERS)
     diarize: Flag = False
+    identify_speakers: Flag = False
     num_speakers: SpeakerCount = None
     min_speakers: SpeakerCount = None
     max_speakers: SpeakerCount = None
@@ -137,10 +141,7 @@ class TranscriptionRequest(BaseModel):
         return request
 
     def check_format(self) -> None:
-        """Raise UnsupportedFormat for a format there is not, or that no installed engine can fill."""
-        if self.response_format == SPEAKER_FORMAT or self.diarize:
-            param = "diarize" if self.diarize else "response_format"
-            raise errors.UnsupportedFormat("no diarization engine is installed", param=param)
+        """Raise UnsupportedFormat for a format there is not."""
         if self.response_format not in FORMATS:
             raise errors.UnsupportedFormat(
                 f"unknown response_format; use one of: {', '.join(FORMATS)}", param="response_format"
@@ -159,9 +160,27 @@ class TranscriptionRequest(BaseModel):
             )
 
     @property
+    def diarizes(self) -> bool:
+        """Whether the answer tells who speaks."""
+        return self.diarize or FORMATS[self.response_format].needs_speakers
+
+    @property
+    def diarization(self) -> DiarizeOptions:
+        """What is said of the speakers beforehand."""
+        return DiarizeOptions(
+            num_speakers=self.num_speakers, min_speakers=self.min_speakers, max_speakers=self.max_speakers
+        )
+
+    @property
+    def naming(self) -> Naming:
+        """How the answer calls speakers whose names are not known."""
+        return naming(self.response_format)
+
+    @property
     def shows_times(self) -> bool:
-        """Whether OpenAI's route tells of any times: where it does not, some models hear better."""
-        return self.stream or self.shows_words or self.response_format not in TIMELESS_FORMATS
+        """Whether OpenAI's route needs any times: where it does not, some models hear better."""
+        timeless = self.response_format in TIMELESS_FORMATS and not self.diarizes
+        return self.stream or self.shows_words or not timeless
 
     @property
     def shows_words(self) -> bool:
@@ -190,7 +209,8 @@ class TranscriptionRequest(BaseModel):
             prompt=self.prompt,
             hotwords=self.keywords + self.hotwords,
             temperature=(self.temperature,) if self.temperature else TEMPERATURE_LADDER,
-            word_timestamps=self.shows_words or self.layout is not None,
+            # Who says what is told by words, whether they are shown or not.
+            word_timestamps=self.shows_words or self.layout is not None or self.diarizes,
             vad=self._vad(settings),
             beam_size=self.beam_size,
             best_of=self.best_of,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
+from asr.diarization.engine import DiarizeOptions
 from asr.diarization.vbx import Matrix, Plda, refine, unit
 
 Labels = npt.NDArray[np.int64]
 NOBODY = -1
 """The speaker of a voice that nobody has."""
+PORTION = 2500
+"""Embeddings in one tree: half an hour of windows. A tree takes the square of it in time and memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +32,39 @@ class Clustering:
     fb: float = 0.8
     merge: float = 0.72
 
-    def centroids(
-        self, embeddings: Matrix, plda: Plda, *, least: int = 1, most: int | None = None, count: int | None = None
-    ) -> Matrix:
+    def centroids(self, embeddings: Matrix, plda: Plda, options: DiarizeOptions) -> Matrix:
         """Return a vector for each speaker, shape (speakers, size), of embeddings of shape (count, size).
 
-        There are from `least` to `most` speakers, or `count` of them, as far as there are embeddings.
+        There are as many as the options say, as far as there are embeddings that differ; one embedding at least is
+        needed. Long recordings are taken in portions, whose speakers are joined where their centroids are alike.
         """
-        labels = grow(embeddings, self.threshold)
+        parts = [embeddings[part] for part in portions(len(embeddings))]
+        each = [self._refined(part, plda, grow(part, self.threshold)) for part in parts]
+        found = merged(np.concatenate([one for one, _ in each]), np.concatenate([one for _, one in each]), self.merge)
+        if len(parts) > 1:
+            again, weights = self._refined(embeddings, plda, nearest(embeddings, found))
+            found = merged(again, weights, self.merge)
+        wanted = _wanted(len(found), options, there=len(embeddings))
+        return found if wanted == len(found) else averages(embeddings, cut(embeddings, wanted))
+
+    def _refined(self, embeddings: Matrix, plda: Plda, labels: Labels) -> tuple[Matrix, Matrix]:
+        """Return the centroids that VBx finds, (speakers, size), and how many embeddings each has, (speakers,)."""
         belongs = refine(plda(embeddings), plda.between, labels, fa=self.fa, fb=self.fb)
-        found = means(embeddings, belongs)
-        found = merged(found, belongs.sum(axis=0), self.merge)
-        wanted = _wanted(len(found), least=count or least, most=count or most, there=len(embeddings))
-        if wanted == len(found):
-            return found
-        labels = cut(embeddings, wanted)
-        return means(embeddings, np.eye(wanted)[labels])
+        weights = belongs.sum(axis=0)
+        return (belongs.T @ embeddings) / weights[:, None], weights
+
+
+def portions(count: int) -> Iterator[slice]:
+    """Yield slices of much the same length, at most PORTION, that are `count` together."""
+    parts = max(-(-count // PORTION), 1)
+    edges = [count * part // parts for part in range(parts + 1)]
+    yield from (slice(first, last) for first, last in pairwise(edges))
 
 
 def grow(embeddings: Matrix, threshold: float) -> Labels:
     """Return the cluster of each embedding, numbered from 0: those nearer than `threshold` grow together."""
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 - in worker processes alone
+
     if len(embeddings) == 1:
         return np.zeros(1, dtype=np.int64)
     tree = linkage(unit(embeddings), method="centroid")
@@ -58,18 +73,64 @@ def grow(embeddings: Matrix, threshold: float) -> Labels:
 
 
 def cut(embeddings: Matrix, count: int) -> Labels:
-    """Return `count` clusters of embeddings, numbered from 0, each at the average distance of its members."""
-    if len(embeddings) == 1:
-        return np.zeros(1, dtype=np.int64)
-    tree = linkage(unit(embeddings), method="average", metric="cosine")
-    labels: Labels = fcluster(tree, count, criterion="maxclust").astype(np.int64) - 1
+    """Return `count` clusters of embeddings, numbered from 0; fewer where not so many differ.
+
+    Two clusters are as far apart as their members are on average, by cosine distance.
+    """
+    small = _condensed(embeddings)
+    return _tree(averages(embeddings, small), count, "maxclust")[small]
+
+
+def split(embeddings: Matrix, threshold: float, options: DiarizeOptions) -> Labels:
+    """Return the clusters of embeddings, numbered from 0: as `cut`, those nearer than `threshold` are one.
+
+    There are as many as the options say, whatever the threshold.
+    """
+    small = _condensed(embeddings)
+    points = averages(embeddings, small)
+    # Of unit vectors, the square of the distance is twice the cosine distance.
+    labels = _tree(points, 2 * threshold, "distance")
+    found = int(labels.max()) + 1
+    wanted = _wanted(found, options, there=len(points))
+    return labels[small] if wanted == found else _tree(points, wanted, "maxclust")[small]
+
+
+def _condensed(embeddings: Matrix) -> Labels:
+    """Return groups of embeddings that are much alike, as many as a tree should have; few ones are a group each."""
+    if len(embeddings) <= PORTION:
+        return np.arange(len(embeddings), dtype=np.int64)
+    parts = list(portions(len(embeddings)))
+    labels = np.empty(len(embeddings), dtype=np.int64)
+    count = 0
+    for part in parts:
+        labels[part] = count + _tree(embeddings[part], max(PORTION // len(parts), 1), "maxclust")
+        count = int(labels[part].max()) + 1
     return labels
 
 
-def means(embeddings: Matrix, belongs: Matrix) -> Matrix:
-    """Return the weighted mean of the embeddings of each speaker."""
-    result: Matrix = (belongs.T @ embeddings) / belongs.sum(axis=0)[:, None]
+def _tree(embeddings: Matrix, value: float, criterion: str) -> Labels:
+    """Return what scipy's fcluster makes of the tree of average distances, numbered from 0."""
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 - in worker processes alone
+
+    if len(embeddings) == 1:
+        return np.zeros(1, dtype=np.int64)
+    tree = linkage(unit(embeddings), method="average", metric="sqeuclidean")
+    labels: Labels = fcluster(tree, value, criterion=criterion).astype(np.int64) - 1
+    return labels
+
+
+def averages(embeddings: Matrix, labels: Labels) -> Matrix:
+    """Return the mean of the embeddings of each cluster, (clusters, size); none up to the last may be empty."""
+    sums = np.zeros((int(labels.max()) + 1, embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    result: Matrix = sums / np.bincount(labels)[:, None]
     return result
+
+
+def nearest(embeddings: Matrix, centroids: Matrix) -> Labels:
+    """Return which of the centroids each embedding is most alike, by cosine similarity."""
+    labels: Labels = (unit(embeddings) @ unit(centroids).T).argmax(axis=1)
+    return labels
 
 
 def merged(centroids: Matrix, weights: Matrix, least: float) -> Matrix:
@@ -88,23 +149,26 @@ def merged(centroids: Matrix, weights: Matrix, least: float) -> Matrix:
     return centroids
 
 
-def assign(embeddings: Matrix, speaks: npt.NDArray[np.bool_], centroids: Matrix) -> Labels:
+def assign(embeddings: npt.NDArray[np.floating], speaks: npt.NDArray[np.bool_], centroids: Matrix) -> Labels:
     """Return which speaker each voice of each window is, NOBODY where it does not speak; shape (windows, voices).
 
     `embeddings` has shape (windows, voices, size), NaN where there is none. Two voices of a window are two speakers:
-    together they are as near to their centroids as can be.
+    together they are as near to their centroids as can be. Where there are more voices than speakers, somebody is left.
     """
-    windows, voices, size = embeddings.shape
-    flat = np.nan_to_num(embeddings.reshape(-1, size))
-    likeness = 1 - cdist(flat, centroids, metric="cosine").reshape(windows, voices, -1)
-    likeness = np.where(np.isfinite(likeness) & speaks[..., None], likeness, -2.0)
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - in worker processes alone
+
+    windows, voices, _ = embeddings.shape
+    people = unit(centroids)
     labels = np.full((windows, voices), NOBODY, dtype=np.int64)
     for window in range(windows):
-        rows, columns = linear_sum_assignment(likeness[window], maximize=True)
+        alike = np.where(speaks[window, :, None], unit(np.nan_to_num(embeddings[window])) @ people.T, -2.0)
+        rows, columns = linear_sum_assignment(alike, maximize=True)
         labels[window, rows] = columns
     labels[~speaks] = NOBODY
     return labels
 
 
-def _wanted(found: int, *, least: int, most: int | None, there: int) -> int:
-    return max(1, min(max(found, least), most or there, there))
+def _wanted(found: int, options: DiarizeOptions, *, there: int) -> int:
+    least = options.num_speakers or options.min_speakers or 1
+    most = options.num_speakers or options.max_speakers or there
+    return max(1, min(max(found, least), most, there))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from asr.diarization.clustering import NOBODY, Labels
 from asr.diarization.engine import SAMPLE_RATE, Recording, Vector
-from asr.diarization.stats import FRAME_SECONDS, Frames, Projection
+from asr.diarization.stats import FRAME_SECONDS, FrameBuffer, Frames, Projection
 from asr.diarization.timeline import Activity, Grid, strongest
 from asr.diarization.vbx import unit
 
@@ -86,7 +86,7 @@ def listen(
     places = starts(recording.length, step)
     active, embeddings, moments, sounds = [], [], [], []
     length = recording.length / SAMPLE_RATE
-    buffer = _Buffer(frames)
+    buffer = FrameBuffer(frames)
     for first in range(0, len(places), batch):
         some = places[first : first + batch]
         windows = np.stack([recording.read(start, start + WINDOW) for start in some])[:, None]
@@ -130,24 +130,6 @@ def _moments(
             yield middle, project(frames[part], single[None, part])[0]
 
 
-class _Buffer:
-    """The encoder's frames around a moment that only moves on."""
-
-    def __init__(self, blocks: Iterator[Frames]) -> None:
-        self._blocks = blocks
-        self._frames = next(blocks, np.zeros((0, 1), dtype=np.float32))
-        self._first = 0
-
-    def between(self, start: float, end: float) -> Frames:
-        """Return the frames between two seconds, as far as there are any; those before them are forgotten."""
-        first, last = round(start / FRAME_SECONDS), round(end / FRAME_SECONDS)
-        while self._first + len(self._frames) < last and (block := next(self._blocks, None)) is not None:
-            keep = min(max(first - self._first, 0), len(self._frames))
-            self._frames = np.concatenate([self._frames[keep:], block])
-            self._first += keep
-        return self._frames[max(first - self._first, 0) : max(last - self._first, 0)]
-
-
 def alone(active: Activity) -> Activity:
     """Return where each voice talks and no other does; the voices are the last axis."""
     found: Activity = active & (active.sum(axis=-1, keepdims=True) == 1)
@@ -178,6 +160,7 @@ def together(
 
     In a frame as many speak as its windows say on average; those that most of them say do. Where one speaks alone, the
     sound of the moment counts besides: in noise, windows of ten seconds with several voices are taken for each other.
+    Somebody does then, even where no window knows who.
     """
     speakers = len(centroids)
     windows, per_window, _ = heard.active.shape

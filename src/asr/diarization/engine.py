@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from core.engines import Engine
 from core.errors import NotSupported
 from utils.audio.pcm import Samples
+from utils.audio.spans import Span
 
 Vector = npt.NDArray[np.float32]
 SAMPLE_RATE = 16_000
@@ -89,6 +90,17 @@ class Capabilities:
     embeddings: bool = False
 
 
+class DiarizeStream(ABC):
+    """Tells who speaks while the audio is still coming."""
+
+    @abstractmethod
+    def feed(self, samples: Samples, *, last: bool = False) -> list[Turn]:
+        """Take the next 16 kHz samples, shape (n,), and return the turns that are known now; `last` ends the stream.
+
+        They come in order and do not overlap; one may go on where the one before ended, with the same speaker.
+        """
+
+
 class DiarizationEngine(Engine):
     """Base of diarization engines. `diarize` runs in as many threads at once as `context.workers` says."""
 
@@ -102,6 +114,14 @@ class DiarizationEngine(Engine):
 
         A recording without speech has no turns. Options that the capabilities exclude are never given.
         """
+
+    def open_stream(self, options: DiarizeOptions) -> DiarizeStream:
+        """Return what tells speakers as the audio comes; NotSupported unless the capabilities have `streaming`.
+
+        The least number of speakers and the lengths of turns and pauses are for whole recordings, and do not matter.
+        """
+        del options
+        raise NotSupported(f"{type(self).__name__} tells speakers of whole recordings alone")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +144,17 @@ class SpeakerEncoder(DiarizationEngine):
     """A diarization engine that also gives a vector for the voice of one person."""
 
     facts: EncoderFacts
+    """Of the class, or of the object when `load` has seen an encoder of the user's own."""
 
+    @abstractmethod
     def embed(self, samples: Samples) -> Vector:
-        """Return the vector of the voice in 16 kHz samples of speech, at length 1."""
-        raise NotSupported(f"{type(self).__name__} has no speaker embeddings")
+        """Return the vector of the voice in 16 kHz samples of speech, shape (facts.size,), at length 1.
+
+        Raises InvalidAudio, with param "file", for too little to make a vector of.
+        """
+
+    def speech(self, recording: Recording, *, progress: Callable[[float], None]) -> list[Span]:
+        """Return where somebody speaks, in order and apart; what is embedded is cut out of a recording by it."""
+        from asr.diarization import silero  # noqa: PLC0415 - which needs this module
+
+        return silero.speech(recording, progress=progress)

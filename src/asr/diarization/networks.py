@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from asr.diarization import fbank
-from asr.diarization.stats import STRIDE, Frames, Projection
+from asr.diarization.clip import Clip
+from asr.diarization.engine import SAMPLE_RATE, EncoderFacts, Vector
+from asr.diarization.shares import unheard
+from asr.diarization.stats import STRIDE, Frames, Projection, encoded, level
+from asr.diarization.vbx import unit
 from core.engines import EngineContext
-from core.errors import ModelBroken
+from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from core.onnx import open_session
+from utils.audio.pcm import Samples
 from utils.onnx_outputs import Graph, NotOneTensor
 
+WESPEAKER = EncoderFacts(model="wespeaker-resnet34-lm", size=256, verify=0.5, identify=0.5)
+"""What is known of the speaker encoder of community-1."""
+LEAST_SAMPLES = SAMPLE_RATE // 10
+"""Of less no vector is made."""
+MOST_SAMPLES = 180 * SAMPLE_RATE
+"""Of more a vector is made of the first so many: a voice is known by then, and memory is not for nothing."""
 _FRAMES, _MATRIX, _BIAS = "frames", "matrix", "bias"
 _ERRORS_ONLY = 3
+_NAME_DIGITS = 12
 
 
 class Segmentation:
@@ -34,7 +48,8 @@ class Segmentation:
 class SpeakerNetwork:
     """A speaker encoder of the WeSpeaker kind: inputs `fbank` and `weights`; statistics over time, then one matrix.
 
-    `encode` and `project` are its two halves. Raises ModelBroken for a file that is something else.
+    `encode` and `project` are its two halves, `size` is that of its vectors. Raises ModelBroken for a file that is
+    something else.
     """
 
     def __init__(self, path: Path, context: EngineContext) -> None:
@@ -49,12 +64,50 @@ class SpeakerNetwork:
         energies = np.zeros((1, 2 * STRIDE, fbank.MELS), dtype=np.float32)
         found = self._session.run([_MATRIX, _BIAS], {"fbank": energies, "weights": _ones(energies)})
         self.project = Projection(*found)
+        self.size = len(self.project.bias)
 
     def encode(self, energies: Frames) -> Frames:
         """Return the frames, shape (count / STRIDE, width), of energies of shape (count, MELS)."""
         given = {"fbank": energies[None], "weights": _ones(energies[None])}
         found: Frames = self._session.run([_FRAMES], given)[0][0].T
         return found
+
+    def embed(self, samples: Samples) -> Vector:
+        """Return the vector of the voice in 16 kHz samples of speech, shape (size,), at length 1.
+
+        Raises InvalidAudio for less than LEAST_SAMPLES.
+        """
+        if len(samples) < LEAST_SAMPLES:
+            raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
+        clip = Clip(samples[:MOST_SAMPLES])
+        frames = np.concatenate(list(encoded(clip, self.encode, level(clip, unheard))))
+        found: Vector = unit(self.project(frames, np.ones((1, len(frames)), dtype=np.float32))[0]).astype(np.float32)
+        return found
+
+
+def model_file(folder: Path | None, name: str, own: Path | None) -> Path:
+    """Return the file of a network: one of the user's `own`, else NAME.onnx or NAME.ort of the model's folder.
+
+    Raises ConfigurationError where a file of the user's own or the folder is not there, ModelBroken for the others.
+    """
+    if own is not None:
+        if not own.is_file():
+            raise ConfigurationError(f"there is no file {own}")
+        return own
+    if folder is None:
+        raise ConfigurationError(f"a folder with {name}.ort is needed, and the model has none")
+    found = next((path for end in ("onnx", "ort") if (path := folder / f"{name}.{end}").is_file()), None)
+    if found is None:
+        raise ModelBroken(f"there is no {name}.ort")
+    return found
+
+
+def encoder_facts(network: SpeakerNetwork, own: Path | None) -> EncoderFacts:
+    """Return what vectors of the network are: those of an encoder of the user's own compare with no others."""
+    if own is None:
+        return WESPEAKER
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()[:_NAME_DIGITS]
+    return replace(WESPEAKER, model=f"{own.stem}-{digest}", size=network.size)
 
 
 def as_onnx(path: Path) -> bytes:
@@ -64,10 +117,11 @@ def as_onnx(path: Path) -> bytes:
     """
     if path.suffix != ".ort":
         return path.read_bytes()
-    import onnxruntime
+    import onnxruntime  # noqa: PLC0415 - in worker processes alone
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1  # nothing is computed
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.save_model_format", "ONNX")
     with tempfile.TemporaryDirectory() as folder:

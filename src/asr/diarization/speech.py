@@ -26,7 +26,8 @@ class Speakers:
         """Return the name of who talks most of the time, else of the nearest; None where nobody is near."""
         best: tuple[float, float] | None = None
         found: int | None = None
-        for turn in self._turns[bisect_left(self._ends, start - REACH_SECONDS) :]:
+        for place in range(bisect_left(self._ends, start - REACH_SECONDS), len(self._turns)):
+            turn = self._turns[place]
             if turn.start > end + REACH_SECONDS:
                 break
             shared = min(turn.end, end) - max(turn.start, start)
@@ -53,10 +54,12 @@ def _parts(segment: Segment, speakers: Speakers) -> Iterator[Segment]:
         yield replace(segment, speaker=speakers.between(segment.start, segment.end))
         return
     said = [(speakers.between(word.start, word.end), word) for word in segment.words]
-    runs = [(speaker, tuple(word for _, word in run)) for speaker, run in groupby(_carried(said), key=lambda one: one[0])]
+    runs = [
+        (speaker, tuple(replace(word, speaker=speaker) for _, word in run))
+        for speaker, run in groupby(_carried(said), key=lambda one: one[0])
+    ]
     first = True
     for speaker, words in runs:
-        words = tuple(replace(word, speaker=speaker) for word in words)
         part = replace(segment, speaker=speaker, words=words)
         if len(runs) > 1:
             start, end = words[0].start, words[-1].end

@@ -25,6 +25,24 @@ _MEAN_BLOCK = 60 * fbank.SAMPLE_RATE
 _EPS = 1e-8
 
 
+class FrameBuffer:
+    """The encoder's frames around a moment that only moves on; made of what `encoded` yields."""
+
+    def __init__(self, blocks: Iterator[Frames]) -> None:
+        self._blocks = blocks
+        self._frames = next(blocks, np.zeros((0, 1), dtype=np.float32))
+        self._first = 0
+
+    def between(self, start: float, end: float) -> Frames:
+        """Return the frames between two seconds, as far as there are any; those before them are forgotten."""
+        first, last = round(start / FRAME_SECONDS), round(end / FRAME_SECONDS)
+        while self._first + len(self._frames) < last and (block := next(self._blocks, None)) is not None:
+            keep = min(max(first - self._first, 0), len(self._frames))
+            self._frames = np.concatenate([self._frames[keep:], block])
+            self._first += keep
+        return self._frames[max(first - self._first, 0) : max(last - self._first, 0)]
+
+
 @dataclass(frozen=True, slots=True)
 class Projection:
     """The last layer: `matrix` of shape (size, 2 * width) and `bias` (size,)."""

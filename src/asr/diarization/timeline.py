@@ -72,6 +72,23 @@ def cleaned(found: Iterable[Turn], *, min_on: float, min_off: float) -> list[Tur
     return sorted(turn for turn in [*done, *last.values()] if turn.end - turn.start >= min_on)
 
 
+def cleaned_exclusive(found: Iterable[Turn], *, min_on: float, min_off: float) -> list[Turn]:
+    """As `cleaned`, for turns that do not overlap, and still do not: a pause in which somebody else talks stays."""
+    kept = [turn for turn in _joined(sorted(found), min_off) if turn.end - turn.start >= min_on]
+    return _joined(kept, min_off)  # where somebody talked too shortly, there is a pause now
+
+
+def _joined(found: Iterable[Turn], min_off: float) -> list[Turn]:
+    """Return turns, those of a speaker as one where nothing but a pause up to `min_off` seconds is between them."""
+    done: list[Turn] = []
+    for turn in found:
+        if done and done[-1].speaker == turn.speaker and turn.start - done[-1].end <= min_off:
+            done[-1] = replace(done[-1], end=turn.end)
+        else:
+            done.append(turn)
+    return done
+
+
 def touched(found: Iterable[Turn], speech: Sequence[Span]) -> list[Turn]:
     """Return the turns in which there is speech; both are ordered by time."""
     kept = []

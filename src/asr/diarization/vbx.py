@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh
-from scipy.special import logsumexp, softmax
 
 Matrix = npt.NDArray[np.float64]
 _ROUNDS = 20
@@ -42,6 +40,8 @@ class Plda:
 
         `mean1` (n,) and `mean2` (m,) are taken off before and after `lda` (n, m).
         """
+        from scipy.linalg import eigh  # noqa: PLC0415 - in worker processes alone
+
         within = np.linalg.inv(tr.T @ tr)
         between = np.linalg.inv((tr.T / psi) @ tr)
         values, vectors = eigh(between, within)
@@ -70,6 +70,8 @@ def refine(points: Matrix, between: Matrix, labels: npt.NDArray[np.integer], *, 
     `points` are in the space of Plda. `fa` scales what the points say, against that they are not independent; a larger
     `fb` finds fewer speakers.
     """
+    from scipy.special import logsumexp, softmax  # noqa: PLC0415 - in worker processes alone
+
     belongs = softmax(_START * np.eye(labels.max() + 1)[labels], axis=1)
     weights = np.full(belongs.shape[1], 1 / belongs.shape[1])
     scaled = points * np.sqrt(between)

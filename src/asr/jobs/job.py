@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from asr.diarization.attribution import Attribution, SpeakersAsked
 from asr.result import SubtitleLayout
 from asr.transcript import TranscribeOptions
 from core.errors import VoiceStackError
@@ -20,7 +21,9 @@ CallbackState = Literal["pending", "delivered", "failed"]
 class JobRequest:
     """How a recording is to be transcribed, and how its result is written unless the reader asks otherwise.
 
-    `raw_rate` is the rate (Hz) of a recording without a container.
+    `raw_rate` is the rate (Hz) of a recording without a container. `speakers` is what is to be found out about those
+    who speak, None for nothing, and `attribution` what was found: kept here, where databases of earlier versions have
+    room for it.
     """
 
     options: TranscribeOptions
@@ -30,6 +33,8 @@ class JobRequest:
     layout: SubtitleLayout | None = None
     audio_track: int | None = None
     raw_rate: int | None = None
+    speakers: SpeakersAsked | None = None
+    attribution: Attribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

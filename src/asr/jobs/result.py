@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from asr.diarization.attribution import naming
 from asr.formats import FORMATS
 from asr.jobs.job import Job, JobRequest
 from asr.result import TranscriptResult
@@ -11,7 +12,9 @@ from asr.transcript import Segment
 
 
 def transcript(job: Job, segments: tuple[Segment, ...], look: JobRequest) -> TranscriptResult:
-    """Return the text of a job for the formats, looking as `look` says."""
+    """Return the text of a job for the formats, looking as `look` says, with its speakers where they are known."""
+    if job.request.attribution is not None:
+        segments = job.request.attribution.applied(segments, naming(look.response_format))
     return TranscriptResult(
         segments=segments,
         duration=job.pcm.duration if job.pcm else 0.0,

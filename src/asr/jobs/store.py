@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from sqlite3 import Connection
 from typing import ParamSpec, TypeVar
 
 import orjson
 
+from asr.diarization.attribution import Attribution
 from asr.jobs.job import OPEN, Chunk, Job, NewJob, Status
 from asr.jobs.rows import JOBS, PCM, REQUEST, SCHEMA, VERSION, to_job
 from asr.transcript import LanguageGuess, Segment
@@ -138,6 +139,17 @@ class JobStore:
         with self._database.write() as connection:
             connection.execute("UPDATE jobs SET pcm = ? WHERE id = ?", (PCM.dump_json(pcm).decode(), job_id))
 
+    def attributed(self, job_id: str, found: Attribution) -> None:
+        """Record who speaks in a job's recording; nobody's voice is kept, being biometric data."""
+        with self._database.write() as connection:
+            row = connection.execute("SELECT request FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                return
+            request = REQUEST.validate_json(row["request"])
+            request = replace(request, attribution=replace(found, embeddings={}))
+            text = REQUEST.dump_json(request).decode()
+            connection.execute("UPDATE jobs SET request = ? WHERE id = ?", (text, job_id))
+
     def begun_chunk(self, job_id: str, number: int) -> Chunk | None:
         """Return a chunk that was begun and not finished."""
         query = "SELECT * FROM chunks WHERE job = ? AND number = ? AND segments IS NULL"
@@ -221,10 +233,13 @@ class JobStore:
 
 
 def _end(connection: Connection, job_id: str, status: Status, error: errors.VoiceStackError | None = None) -> None:
-    """Finish a job, once: whoever comes second changes nothing. A cancelled job calls nobody back."""
+    """Finish a job, once: whoever comes second changes nothing. A cancelled job calls nobody back.
+
+    The voices that its speakers were compared with go, being biometric data.
+    """
     told = None if error is None else orjson.dumps(errors.dump(error)).decode()
     connection.execute(
-        "UPDATE jobs SET status = ?, error = ?, finished_at = ?,"
+        "UPDATE jobs SET status = ?, error = ?, finished_at = ?, request = json_remove(request, '$.speakers.known'),"
         " callback_state = CASE WHEN callback_url IS NOT NULL AND ? <> 'cancelled' THEN 'pending' END"
         " WHERE id = ? AND status IN (?, ?)",
         (status, told, time.time(), status, job_id, *OPEN),

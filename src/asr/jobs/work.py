@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.diarization.attribution import attribution
 from asr.jobs.files import UPLOAD, JobFiles
 from asr.jobs.job import Chunk, Job
 from asr.jobs.store import JobStore
@@ -60,19 +61,37 @@ class JobWork:
         job = await self._store.run(self._store.get, job_id)
         model = self._service.host.resolve(job.model)
         pcm = await self._files.run(self._moved, job) or await self._decode(job)
+        speakers = asyncio.create_task(self._attribute(job, pcm))
+        try:
+            await self._chunks(job, model, pcm, speakers)
+        finally:
+            speakers.cancel()
+            await asyncio.gather(speakers, return_exceptions=True)
+
+    async def _attribute(self, job: Job, pcm: PcmFile) -> None:
+        """Find out who speaks in all of a job's recording, where that is wanted and not known."""
+        asked = job.request.speakers
+        if asked is not None and job.request.attribution is None:
+            found = await attribution(self._service, pcm, asked)
+            await self._store.run(self._store.attributed, job.id, found)
+
+    async def _chunks(self, job: Job, model: ModelRef, pcm: PcmFile, speakers: asyncio.Task[None]) -> None:
+        """Transcribe what is left, chunk by chunk; `speakers` is done before the last one completes the job."""
         start, number = job.frames_done, job.chunks_done
         while start < pcm.frames:
-            chunk = await self._store.run(self._store.begun_chunk, job_id, number)
+            if speakers.done():
+                speakers.result()
+            chunk = await self._store.run(self._store.begun_chunk, job.id, number)
             if chunk is None:
                 chunk = Chunk(number=number, start=start, stop=await self._cut(model, pcm, start))
             elif chunk.starts >= MAX_STARTS:
                 raise UnprocessableAudio(f"a part of this audio was begun {MAX_STARTS} times and never finished")
-            if not await self._store.run(self._store.begin_chunk, job_id, chunk):
+            if not await self._store.run(self._store.begin_chunk, job.id, chunk):
                 return
-            if not await self._transcribe(job, model, pcm, chunk):
+            if not await self._transcribe(job, model, pcm, chunk, speakers):
                 return
             start, number = chunk.stop, number + 1
-            job = await self._store.run(self._store.get, job_id)
+            job = await self._store.run(self._store.get, job.id)
             await asyncio.sleep(PAUSE)
 
     def _moved(self, job: Job) -> PcmFile | None:
@@ -87,7 +106,11 @@ class JobWork:
         # An ffmpeg that outlived the process that started it may still write into what lies there.
         await self._files.run(_remove_pcm, folder)
         pcm = await self._service.decode(
-            folder / UPLOAD, folder, audio_track=asked.audio_track, raw_rate=asked.raw_rate
+            folder / UPLOAD,
+            folder,
+            audio_track=asked.audio_track,
+            raw_rate=asked.raw_rate,
+            channels=asked.speakers.channels if asked.speakers else 1,
         )
         await self._files.run(_keep, pcm.path)
         await self._store.run(self._store.decoded, job.id, pcm)
@@ -104,7 +127,9 @@ class JobWork:
             seconds = [float(event.data["seconds"]) async for event in call if event.name == "cut"]
         return min(start + max(round(seconds[0] * pcm.sample_rate), 1), pcm.frames)
 
-    async def _transcribe(self, job: Job, model: ModelRef, pcm: PcmFile, chunk: Chunk) -> bool:
+    async def _transcribe(
+        self, job: Job, model: ModelRef, pcm: PcmFile, chunk: Chunk, speakers: asyncio.Task[None]
+    ) -> bool:
         """Transcribe a chunk and keep the text; False when the job was ended meanwhile."""
         audio, offset = _part(pcm, chunk.start, chunk.stop), chunk.start / pcm.sample_rate
         work = self._service.transcribe(
@@ -122,6 +147,8 @@ class JobWork:
         segments = [shifted(segment, segment.id, offset) for segment in transcript.segments]
         guess = LanguageGuess(transcript.language, transcript.language_probability)
         last = chunk.stop == pcm.frames
+        if last:
+            await speakers
         return await self._store.run(self._store.finish_chunk, job.id, chunk.number, segments, guess, last=last)
 
 

@@ -14,6 +14,7 @@ import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ffmpeg
@@ -45,23 +46,29 @@ async def to_pcm(
     audio_track: int | None = None,
     raw_rate: int | None = None,
     head_seconds: float | None = None,
+    channels: int = 1,
 ) -> PcmFile:
     """Return the samples of `source`: in place when it is a plain 16-bit WAV, else decoded to `target` at 16 kHz.
 
     With a `raw_rate` (Hz) the file is 16-bit little-endian mono samples without a header, whatever it looks like; an
-    odd last byte is no sample. Where it must be decoded, `head_seconds` are enough. A child ended from outside is
-    started once more. Raises what `decode` raises.
+    odd last byte is no sample. Where it must be decoded, `head_seconds` are enough, and there are as many `channels`
+    then. A child ended from outside is started once more. Raises what `decode` raises.
     """
     pcm = await asyncio.to_thread(_in_place, source, audio_track, raw_rate)
     if pcm and not pcm.frames:
         raise MediaError("empty")
     if pcm and pcm.duration > limits.max_seconds:
         raise too_long(limits.max_seconds, pcm.duration)
-    if pcm and not (pcm.channels == _STEREO and await asyncio.to_thread(_is_silent, pcm)):
+    # Mixed down, two channels may cancel each other out.
+    mixed = pcm is not None and pcm.channels == _STEREO and channels == 1
+    if pcm and not (mixed and await asyncio.to_thread(_is_silent, pcm)):
         return pcm
+    how = partial(
+        decode, source, target, limits=limits, audio_track=audio_track, head_seconds=head_seconds, channels=channels
+    )
     with suppress(DecoderKilled):
-        return await decode(source, target, limits=limits, audio_track=audio_track, head_seconds=head_seconds)
-    return await decode(source, target, limits=limits, audio_track=audio_track, head_seconds=head_seconds)
+        return await how()
+    return await how()
 
 
 def _in_place(source: Path, audio_track: int | None, raw_rate: int | None) -> PcmFile | None:
@@ -78,20 +85,22 @@ async def decode(
     sample_rate: int = 16_000,
     audio_track: int | None = None,
     head_seconds: float | None = None,
+    channels: int = 1,
 ) -> PcmFile:
-    """Decode one audio track of `source` (the first, unless `audio_track` counts from 0) to mono PCM in `target`.
+    """Decode one audio track of `source` (the first, unless `audio_track` counts from 0) to PCM in `target`.
 
     With `head_seconds` decoding stops after so many; what comes then is not looked at and may be of any length.
-    The channels are mixed down; a stereo track whose channels cancel each other out gives its left one.
+    The channels are mixed to as many as wanted; for one, a stereo track whose channels cancel each other out gives its
+    left one. A mono track gives two that are the same.
     On an error, and when cancelled, the child is gone and `target` is removed.
     Raises MediaError, DecoderKilled, and FfmpegMissing of utils.audio.ffmpeg.
     """
     if reason := await asyncio.to_thread(_refusal, source):
         raise MediaError(reason)
     async with _created(target) as output:
-        job = _Job(source, target, output, audio_track or 0, sample_rate, limits, head_seconds)
-        pcm, channels = await job.run()
-        if channels == _STEREO and await asyncio.to_thread(_is_silent, pcm):
+        job = _Job(source, target, output, audio_track or 0, sample_rate, limits, head_seconds, channels)
+        pcm, found = await job.run()
+        if channels == 1 and found == _STEREO and await asyncio.to_thread(_is_silent, pcm):
             pcm, _ = await job.run(left_only=True)
         return pcm
 
@@ -105,17 +114,19 @@ class _Job:
     sample_rate: int
     limits: Limits
     head_seconds: float | None
+    channels: int
 
     async def run(self, *, left_only: bool = False) -> tuple[PcmFile, int]:
         """Decode once; return what is in `target` now and how many channels the track has."""
         if left_only:
             os.ftruncate(self.output, 0)
             os.lseek(self.output, 0, os.SEEK_SET)
-        cap = int(self.limits.max_seconds * self.sample_rate) * SAMPLE_BYTES
+        frame = SAMPLE_BYTES * self.channels
+        cap = int(self.limits.max_seconds * self.sample_rate) * frame
         # A second more than allowed, so that what is too long can be told from what just fits.
-        enough = cap + self.sample_rate * SAMPLE_BYTES
+        enough = cap + self.sample_rate * frame
         if self.head_seconds is not None:
-            enough = min(enough, int(self.head_seconds * self.sample_rate) * SAMPLE_BYTES)
+            enough = min(enough, int(self.head_seconds * self.sample_rate) * frame)
         log = FfmpegLog(self.track, self.limits)
         command = self._command(enough, left_only=left_only)
         status = await _run(command, self.output, cap=cap, limits=self.limits, log=log)
@@ -123,7 +134,7 @@ class _Job:
         if size > cap:
             raise too_long(self.limits.max_seconds, log.claimed_seconds)
         check_end(status, size, log)
-        return PcmFile(self.target, size // SAMPLE_BYTES, self.sample_rate), log.channels
+        return PcmFile(self.target, size // frame, self.sample_rate, self.channels), log.channels
 
     def _command(self, enough: int, *, left_only: bool) -> list[str]:
         media = ffmpeg.input(
@@ -140,7 +151,7 @@ class _Job:
             "pipe:1",
             format="s16le",
             acodec="pcm_s16le",
-            ac=1,
+            ac=self.channels,
             ar=self.sample_rate,
             threads=1,  # filters too: on a big machine a thread per core would not fit into memory_bytes
             # Not -t: a jump in the timestamps is no audio, and -t would take it for some.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,13 +53,21 @@ class PcmFile:
         """Seconds."""
         return self.frames / self.sample_rate
 
-    def read(self, start: int = 0, stop: int | None = None) -> Samples:
-        """Return frames [start, stop) as mono float32, averaged over the channels; the file is mapped, not loaded."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON knows them."""
+        return {**asdict(self), "path": str(self.path)}
+
+    def read(self, start: int = 0, stop: int | None = None, *, channel: int | None = None) -> Samples:
+        """Return frames [start, stop) of one channel as float32, None for the average of all.
+
+        The file is mapped, not loaded.
+        """
         stop = self.frames if stop is None else min(stop, self.frames)
         if stop <= start:
             return np.zeros(0, dtype=np.float32)
         mapped = np.memmap(self.path, dtype="<i2", mode="r", offset=self.offset, shape=(self.frames, self.channels))
         part = mapped[start:stop]
-        mono = part[:, 0].astype(np.float32) if self.channels == 1 else part.mean(axis=1, dtype=np.float32)
+        channel = 0 if self.channels == 1 and channel is None else channel
+        mono = part.mean(axis=1, dtype=np.float32) if channel is None else part[:, channel].astype(np.float32)
         mono /= INT16_SCALE
         return mono

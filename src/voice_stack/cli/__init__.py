@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from core.errors import VoiceStackError
 from voice_stack import __version__
-from voice_stack.cli import batch, doctor, models, serve, speak, transcribe, tune, voices
+from voice_stack.cli import batch, diarize, doctor, models, serve, speak, speakers, transcribe, tune, voices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,8 +21,10 @@ app = typer.Typer(
 app.add_typer(serve.app, name="serve")
 app.add_typer(models.app, name="models")
 app.add_typer(voices.app, name="voices")
+app.add_typer(speakers.app, name="speakers")
 app.command("transcribe")(transcribe.transcribe)
 app.command("batch")(batch.batch)
+app.command("diarize")(diarize.diarize)
 app.command("speak")(speak.speak)
 app.command("doctor")(doctor.doctor)
 app.command("tune")(tune.tune)

@@ -22,6 +22,7 @@ from voice_stack.cli import recordings, runner, transcriber
 from voice_stack.cli.client import ServiceGone
 from voice_stack.cli.recordings import Recording
 from voice_stack.cli.transcribe import (
+    WRITTEN,
     Language,
     Local,
     Model,
@@ -53,7 +54,7 @@ def batch(
     sources: Annotated[
         list[str], typer.Argument(metavar="DIR|GLOB...", help="Folders, searched with all below; patterns; files.")
     ],
-    output_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "srt",
+    output_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(WRITTEN)}.")] = "srt",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; else beside each recording.")] = None,
     model: Model = None,
     language: Language = None,

@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from asr import engine_factory as asr_engines
+from asr.diarization import engine_factory as diarizers
+from asr.diarization.service import TASK as DIARIZATION
+from asr.settings import AsrSettings
 from core import devices
 from core.catalogue import Catalogue
 from core.engines import Device, Runtime
@@ -101,7 +104,12 @@ def _runtime(runtime: Runtime, found: Mapping[Device, int]) -> Iterator[Finding]
 
 
 def _engines() -> Iterator[Finding]:
-    for kind, registry in (("asr", asr_engines.registry()), ("tts", tts_engines.registry())):
+    kinds: dict[str, EngineRegistry[Any]] = {
+        "asr": asr_engines.registry(),
+        "diarization": diarizers.registry(),
+        "tts": tts_engines.registry(),
+    }
+    for kind, registry in kinds.items():
         for name in registry.names():
             yield from _guarded(f"engine {kind}/{name}", _engine(kind, name, registry))
 
@@ -109,7 +117,8 @@ def _engines() -> Iterator[Finding]:
 def _engine(kind: str, name: str, registry: EngineRegistry[Any]) -> Iterator[Finding]:
     engine = registry.get(name)
     missing = engine.missing()
-    how = f"not installed: pip install 'voice-stack[{engine.extra}]'" if missing else "installed"
+    what = f"'voice-stack[{engine.extra}]'" if engine.extra else " ".join(missing)
+    how = f"not installed: pip install {what}" if missing else "installed"
     yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
 
 
@@ -128,7 +137,23 @@ def _service(name: runner.Name) -> Iterator[Finding]:
             devices.choose(settings.device, found, index=index)
     except VoiceStackError as error:
         yield Finding(f"{name} device", "problem", error.message)
+    if name == "asr":
+        yield _diarization(settings)
     yield _port(name, settings.host, settings.port)
+
+
+def _diarization(settings: AsrSettings) -> Finding:
+    """Tell of the model that tells who speaks, without which the service does all the rest."""
+    subject = "diarization model"
+    try:
+        catalogue = Catalogue.load(settings.places.cache, engine=settings.diarization_engine)
+        model = catalogue.resolve(settings.diarization_model, DIARIZATION)
+        diarizers.registry().check(settings.diarization_engine)
+    except VoiceStackError as error:
+        return Finding(subject, "problem", error.message)
+    if not model.installed:
+        return Finding(subject, "note", f"not installed; run: voice-stack models pull {model.id}")
+    return Finding(subject, "ok", str(model.path or f"{model.id} needs no files"))
 
 
 def _port(name: str, host: str, port: int) -> Finding:

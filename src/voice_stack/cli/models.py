@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from asr.settings import AsrSettings
 from core.catalogue import Catalogue
-from core.errors import VoiceStackError
+from core.errors import ModelNotFound, VoiceStackError
 from core.model_entry import ModelRef
 from core.model_store import Damage
 from core.settings import Places
@@ -26,8 +26,9 @@ from voice_stack.cli import runner
 from voice_stack.cli.pull_progress import shown, size_text
 
 _ASK_SECONDS = 1.0
+_NO_FILES = "needs no files"
 _HEADER = ("task", "engine", "size", "licence", "state")
-_SHORT = {"automatic-speech-recognition": "ASR", "text-to-speech": "TTS"}
+_SHORT = {"automatic-speech-recognition": "ASR", "text-to-speech": "TTS", "speaker-diarization": "speakers"}
 
 app = typer.Typer(no_args_is_help=True, help="List, pull, verify and remove models.")
 
@@ -80,7 +81,8 @@ def pull_models(
             manifest = catalogue.pull(
                 name, accept_licence=accept_licence, again=again, folder=folder, progress=progress
             )
-        typer.echo(f"{manifest.id}: {size_text(manifest.size)} in {catalogue.store.folder(manifest.id)}")
+        where = f"{size_text(manifest.size)} in {catalogue.store.folder(manifest.id)}"
+        typer.echo(f"{manifest.id}: {where if manifest.files else _NO_FILES}")
         if manifest.missing:
             typer.echo(f"{manifest.id}: {len(manifest.missing)} optional files are not installed (--again tries again)")
 
@@ -115,7 +117,10 @@ def path_of_model(
     """
     catalogue = _catalogue()
     with _one_line():
-        typer.echo(str(catalogue.require(catalogue.resolve(name)).path))
+        ref = catalogue.require(catalogue.resolve(name))
+        if ref.path is None:
+            raise ModelNotFound(f"model {ref.id!r} has no folder: it {_NO_FILES}")
+        typer.echo(str(ref.path))
 
 
 @app.command("rm")
@@ -169,7 +174,7 @@ class Row(TypedDict):
 
 
 def _row(ref: ModelRef, catalogue: Catalogue, loaded: set[str]) -> Row:
-    manifest = catalogue.store.manifest(ref.id) if ref.installed else None
+    manifest = catalogue.store.manifest(ref.id) if ref.path else None
     return Row(
         id=ref.id,
         task=ref.task,

@@ -23,6 +23,7 @@ from utils.audio import ffmpeg
 log = logging.getLogger("voice_stack")
 Name = Literal["asr", "tts"]
 _SETTINGS = {"asr": "AsrSettings", "tts": "TtsSettings"}
+_PREFIXES = {"asr": ("ASR_", "DIARIZATION_"), "tts": ("TTS_",)}
 MAX_HEADER_BYTES = 16_384
 
 
@@ -40,14 +41,15 @@ def load_settings(name: Name) -> Any:
         raise ConfigurationError(f"setting {', '.join(names)}: not valid JSON ({error})") from error
 
 
-def with_folder(settings: Any, model: str | None) -> tuple[Any, str | None]:
+def with_folder(settings: Any, model: str | None, *, setting: str = "model") -> tuple[Any, str | None]:
     """Return settings whose default model is the folder that `model` leads to, and the name left to ask for.
 
+    `setting` is the field of the default model.
     The services themselves never take a requested name for a path; the default model's name, an operator's, may be one.
     """
     looks = model is not None and (os.sep in model or model.startswith(("~", ".")))
     if model is not None and looks and Path(model).expanduser().is_dir():
-        return settings.model_copy(update={"model": model}), None
+        return settings.model_copy(update={setting: model}), None
     return settings, model
 
 
@@ -92,7 +94,7 @@ def run_reloading(name: Name) -> int:
 
 def _report(name: Name, settings: ServiceSettings) -> None:
     """Say what a sysadmin should know before the start."""
-    for unknown in unknown_names(type(settings), f"{name.upper()}_"):
+    for unknown in unknown_names(type(settings), *_PREFIXES[name]):
         log.warning("nothing reads the setting %s; docs/configuration.md lists what there is", unknown)
     if not settings.is_loopback and not settings.api_keys:
         log.warning(

@@ -21,6 +21,8 @@ from voice_stack.cli import output as outputs
 from voice_stack.cli.client import answers
 
 console = Console(stderr=True)
+WRITTEN = tuple(name for name, form in FORMATS.items() if not form.needs_speakers)
+"""The formats of text without speakers, which is what the commands make."""
 
 Model = Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")]
 Language = Annotated[str | None, typer.Option(help="Language of the recording; else it is detected.")]
@@ -36,7 +38,7 @@ def transcribe(
     ] = None,
     output_format: Annotated[
         str | None,
-        typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}; else by the file's suffix; else text."),
+        typer.Option("--format", "-f", help=f"One of {', '.join(WRITTEN)}; else by the file's suffix; else text."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -103,9 +105,11 @@ def format_of(output: Path | None) -> str:
 
 
 def check_format(name: str) -> None:
-    """Raise UnsupportedFormat for a format there is not."""
+    """Raise UnsupportedFormat for a format there is not, or that nobody writes here."""
     if name not in FORMATS:
-        raise errors.UnsupportedFormat(f"unknown format {name!r}; use one of {', '.join(FORMATS)}")
+        raise errors.UnsupportedFormat(f"unknown format {name!r}; use one of {', '.join(WRITTEN)}")
+    if name not in WRITTEN:
+        raise errors.UnsupportedFormat(f"{name} tells who speaks, which this command does not; ask the service for it")
 
 
 def options_of(settings: AsrSettings, *, language: str | None, translate: bool, words: bool) -> TranscribeOptions:

@@ -181,9 +181,33 @@ row("A2.3", "no speech is an empty text", [TRANSCRIPTIONS], async () => {
   assert.equal((await transcribe(at("asr").client, "silence.wav")).text, "");
 });
 
-row("A2.3", "diarized_json says why not", [TRANSCRIPTIONS], async () => {
-  const fields = { response_format: "diarized_json", model: "gpt-4o-transcribe-diarize", chunking_strategy: "auto" };
-  await refused(at("asr"), "BadRequestError", "unsupported_format", undefined, (client) => transcribe(client, "speech.wav", fields));
+const DIARIZED = { response_format: "diarized_json", model: "gpt-4o-transcribe-diarize", chunking_strategy: "auto" };
+const DIARIZED_SEGMENT = { type: "string", id: "string", start: "number", end: "number", text: "string", speaker: "string" };
+
+/** Who speaks in the file that is sent. */
+function knownSpeaker() {
+  if (!task.diarizes) throw new LeftOut("no diarization model is installed");
+  const clip = fs.readFileSync(task.files["speech.wav"]).toString("base64");
+  return { known_speaker_names: ["Ada"], known_speaker_references: [`data:audio/wav;base64,${clip}`] };
+}
+
+function checkDiarized(segments) {
+  assert.ok(segments.length);
+  shaped({ segments }, { segments: [DIARIZED_SEGMENT] });
+  segments.forEach((each, index) => assert.equal(each.id, `seg_${String(index + 1).padStart(3, "0")}`));
+  assert.ok(segments.some((each) => each.speaker === "Ada"), JSON.stringify(segments));
+}
+
+row("A2.3", "transcriptions.create as diarized_json, with a known speaker", [TRANSCRIPTIONS], async () => {
+  const known = knownSpeaker();
+  const found = await transcribe(at("asr").client, "speech.wav", { ...DIARIZED, ...known });
+  shaped(found, { task: "string", duration: "number", text: "string" });
+  checkDiarized(found.segments);
+  assert.ok(found.text.includes("Ada: "));
+});
+
+row("A2.3", "diarized_json says why not, where no model tells who speaks", [TRANSCRIPTIONS], async () => {
+  await refused(at("asr-strict"), "BadRequestError", "unsupported_format", undefined, (client) => transcribe(client, "sample.wav", DIARIZED));
 });
 
 // --- streams
@@ -208,6 +232,19 @@ row("A2.5", "logprobs in a stream", [TRANSCRIPTIONS], async () => {
   const found = await events(at("asr").client, { include: ["logprobs"] });
   checkEvents(found);
   assert.ok(found.every((event) => event.logprobs.length));
+});
+
+row("A2.5", "stream: true with diarized_json: each delta, then its segment", [TRANSCRIPTIONS], async () => {
+  const known = knownSpeaker();
+  const found = await events(at("asr").client, { ...DIARIZED, ...known });
+  const done = found.pop();
+  const deltas = found.filter((event, index) => index % 2 === 0);
+  const segments = found.filter((event, index) => index % 2 === 1);
+  assert.ok(deltas.every((event) => event.type === "transcript.text.delta"));
+  assert.ok(segments.every((event) => event.type === "transcript.text.segment"));
+  checkDiarized(segments);
+  assert.deepEqual(deltas.map((event) => event.segment_id), segments.map((event) => event.id));
+  assert.equal(deltas.map((event) => event.delta).join(""), done.text);
 });
 
 row("A2.5", "a failure in the middle of a stream throws APIError", [TRANSCRIPTIONS], async () => {

@@ -244,12 +244,45 @@ def silence() -> None:
     assert strict(transcribe(client, "silence.wav", response_format="verbose_json")).segments == []
 
 
-@row("A2.3", "diarized_json says why not", TRANSCRIPTIONS)
+DIARIZED = {"response_format": "diarized_json", "model": "gpt-4o-transcribe-diarize", "chunking_strategy": "auto"}
+
+
+def known_speaker() -> dict[str, Any]:
+    """Who speaks in the file that is sent, for SDKs that have no parameters for it either."""
+    return {"known_speaker_names": ["Ada"], "known_speaker_references": [data_url("speech.wav")]}
+
+
+def only_diarizing() -> None:
+    if not TASK["diarizes"]:
+        raise LeftOut("no diarization model is installed")
+
+
+def check_diarized(segments: list[dict[str, Any]]) -> None:
+    assert segments
+    for number, each in enumerate(segments, start=1):
+        assert each["type"] == "transcript.text.segment"
+        assert each["id"] == f"seg_{number:03d}"
+        assert each["start"] <= each["end"]
+        assert each["text"]
+        assert isinstance(each["speaker"], str)
+
+
+@row("A2.3", "transcriptions.create as diarized_json, with a known speaker", TRANSCRIPTIONS)
 def diarized() -> None:
-    fields = {"response_format": "diarized_json", "model": "gpt-4o-transcribe-diarize", "chunking_strategy": "auto"}
-    extra = {"known_speaker_names": ["Ada"], "known_speaker_references": [data_url("sample.wav")]}
-    with refused(at("asr"), openai.BadRequestError, "unsupported_format", ...) as sent:
-        transcribe(sent.sync, **fields, extra_body=extra)
+    only_diarizing()
+    found = transcribe(at("asr").sync, **DIARIZED, extra_body=known_speaker())
+    if MAJOR >= 3:
+        assert type(strict(found)).__name__ == "TranscriptionDiarized"
+    body = found.model_dump(mode="json")
+    check_diarized(body["segments"])
+    assert "Ada" in {each["speaker"] for each in body["segments"]}
+    assert "Ada: " in found.text
+
+
+@row("A2.3", "diarized_json says why not, where no model tells who speaks", TRANSCRIPTIONS)
+def not_diarized() -> None:
+    with refused(at("asr-strict"), openai.BadRequestError, "unsupported_format", ...) as sent:
+        transcribe(sent.sync, "sample.wav", **DIARIZED)
 
 
 def data_url(name: str) -> str:
@@ -315,6 +348,22 @@ def stream_logprobs() -> None:
 def stream_segments() -> None:
     done = list(transcribe(at("asr").sync, stream=True))[-1]
     assert [each["id"] for each in done.model_extra["segments"]] == list(range(len(done.model_extra["segments"])))
+
+
+@row("A2.5", "stream=True with diarized_json: each delta, then its segment", TRANSCRIPTIONS)
+def stream_diarized() -> None:
+    only_diarizing()
+    events = list(transcribe(at("asr").sync, stream=True, **DIARIZED, extra_body=known_speaker()))
+    if MAJOR >= 3:
+        assert {type(strict(event)).__name__ for event in events} == {
+            "TranscriptionTextDeltaEvent", "TranscriptionTextSegmentEvent", "TranscriptionTextDoneEvent",
+        }  # fmt: skip
+    *told, done = [event.model_dump(mode="json") for event in events]
+    deltas, segments = told[::2], told[1::2]
+    check_diarized(segments)
+    assert [each["segment_id"] for each in deltas] == [each["id"] for each in segments]
+    assert "".join(each["delta"] for each in deltas) == done["text"]
+    assert "Ada" in {each["speaker"] for each in segments}
 
 
 @row("A2.5", "a failure in the middle of a stream raises APIError", TRANSCRIPTIONS)

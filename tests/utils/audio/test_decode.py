@@ -154,6 +154,30 @@ async def test_channels_that_cancel_each_other_out_give_the_left_one(
     assert peak_hz(pcm) == pytest.approx(440, abs=2)
 
 
+@pytest.mark.parametrize("options", [["-c:a", "pcm_s16le"], ["-c:a", "pcm_s24le"]], ids=["in-place", "decoded"])
+async def test_channels_can_be_kept(make_tone: Make, target: Path, options: list[str]) -> None:
+    source = make_tone("in.wav", 2.0, "-af", "pan=stereo|c0=c0|c1=-0.5*c0", *options)
+    pcm = await to_pcm(source, target, limits=LIMITS, channels=2)
+    assert pcm.channels == 2
+    assert pcm.duration == pytest.approx(2.0, abs=0.01)
+    left, right = pcm.read(channel=0), pcm.read(channel=1)
+    assert np.abs(left).max() > 0.1
+    np.testing.assert_allclose(right, -0.5 * left, atol=2e-3)
+
+
+async def test_two_channels_that_cancel_each_other_out_are_kept(make_tone: Make, target: Path) -> None:
+    source = make_tone("in.wav", 2.0, "-af", "pan=stereo|c0=c0|c1=-1*c0")
+    pcm = await to_pcm(source, target, limits=LIMITS, channels=2)
+    assert pcm.path == source
+    assert np.abs(pcm.read(channel=1)).max() > 0.1
+
+
+async def test_a_mono_track_gives_two_channels_that_are_the_same(make_tone: Make, target: Path) -> None:
+    pcm = await to_pcm(make_tone("in.flac", 2.0), target, limits=LIMITS, channels=2)
+    assert (pcm.channels, pcm.frames) == (2, 32_000)
+    np.testing.assert_array_equal(pcm.read(channel=0), pcm.read(channel=1))
+
+
 async def test_stereo_silence_is_silence(run_ffmpeg: Run, tmp_path: Path, target: Path) -> None:
     source = tmp_path / "in.flac"
     run_ffmpeg("-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo", "-t", "3", source)

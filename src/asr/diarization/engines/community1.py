@@ -6,8 +6,8 @@ in raw little-endian numbers, as `voice-stack models pull diarization-community1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +21,24 @@ from asr.diarization.engine import (
     Capabilities,
     Diarization,
     DiarizeOptions,
-    EncoderFacts,
     Recording,
     SpeakerEncoder,
     Turn,
     Vector,
 )
-from asr.diarization import fbank
-from asr.diarization.networks import Segmentation, SpeakerNetwork
+from asr.diarization.networks import WESPEAKER, Segmentation, SpeakerNetwork, encoder_facts, model_file
+from asr.diarization.reference import prove
+from asr.diarization.shares import part
 from asr.diarization.stats import encoded, level
-from asr.diarization.timeline import Activity, cleaned, numbered, touched, turns
-from asr.diarization.vbx import Plda, unit
+from asr.diarization.timeline import cleaned, cleaned_exclusive, numbered, touched, turns
+from asr.diarization.vbx import Matrix, Plda, unit
 from core.engines import EngineOptions
-from core.errors import ConfigurationError, InvalidAudio, ModelBroken
+from core.errors import ConfigurationError, ModelBroken
 from utils.audio.pcm import Samples
 from utils.audio.spans import Span
-from utils.audio.vad import SpeechFinder
 
 _SIZE, _REDUCED = 256, 128
-_BLOCK = 30 * SAMPLE_RATE
-_LISTEN_SHARE = 0.9  # of the work is listening; the rest is gone through before
+_VAD_DONE, _LEVEL_DONE = 0.1, 0.15  # shares of the work that are done when each has been; the rest is listening
 
 
 class Community1Options(EngineOptions):
@@ -67,36 +65,39 @@ class Community1Engine(SpeakerEncoder):
     runtime = "onnxruntime"
     licence = "CC-BY-4.0"
     capabilities = Capabilities(overlap=True, embeddings=True)
-    facts = EncoderFacts(model="wespeaker-resnet34-lm", size=_SIZE, verify=0.5, identify=0.5)
+    facts = WESPEAKER
 
     def load(self) -> None:
-        """Open both models and prove on a tone that they compute. Raises ConfigurationError, ModelBroken."""
+        """Open both models, and prove that they compute what they should. Raises ConfigurationError, ModelBroken."""
         folder = self.context.model
         if folder is None:
             raise ConfigurationError("community1 needs the folder of diarization-community1")
-        self._segment = Segmentation(self._file(folder, "segmentation"), self.context)
-        self._network = SpeakerNetwork(self._file(folder, "embedding"), self.context)
+        own = self.options
+        self._segment = Segmentation(model_file(folder, "segmentation", own.segmentation), self.context)
+        self._network = SpeakerNetwork(model_file(folder, "embedding", own.embedding), self.context)
+        if self._network.size != _SIZE:
+            raise ConfigurationError(
+                f"the vectors of {own.embedding} have {self._network.size} numbers, and the PLDA model is for {_SIZE}; "
+                "the engine fast takes any encoder"
+            )
+        self.facts = encoder_facts(self._network, own.embedding)
         self._plda = _plda(folder)
+        prove(
+            segment=None if own.segmentation else self._segment,
+            embed=None if own.embedding else self.embed,
+        )
         tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
         if not np.isfinite(self.embed(tone)).all():
             raise ModelBroken(f"{self.context.model_id} computes nonsense: its weights are damaged")
-
-    def _file(self, folder: Path, name: str) -> Path:
-        own: Path | None = getattr(self.options, name)
-        candidates = [own] if own else [folder / f"{name}.onnx", folder / f"{name}.ort"]
-        found = next((path for path in candidates if path.is_file()), None)
-        if found is None:
-            raise ModelBroken(f"there is no {candidates[-1].name}")
-        return found
 
     def diarize(
         self, recording: Recording, options: DiarizeOptions, *, progress: Callable[[float], None]
     ) -> Diarization:
         """Tell who speaks when."""
-        speech = _speech(recording)
+        speech = self.speech(recording, progress=part(progress, 0, _VAD_DONE))
         if not speech:
             return Diarization(turns=(), exclusive=())
-        mean = level(recording, lambda share: progress((1 - _LISTEN_SHARE) * share))
+        mean = level(recording, part(progress, _VAD_DONE, _LEVEL_DONE))
         heard = listen(
             recording,
             self._segment,
@@ -104,31 +105,21 @@ class Community1Engine(SpeakerEncoder):
             self._network.project,
             step=self.options.step,
             batch=self.options.batch,
-            progress=lambda share: progress(1 - _LISTEN_SHARE + _LISTEN_SHARE * share),
+            progress=part(progress, _LEVEL_DONE, 1),
         )
         found = vectors(heard)
         if not len(found):
             return Diarization(turns=(), exclusive=())
-        centroids = self._clustering(options).centroids(
-            found,
-            self._plda,
-            least=options.min_speakers or 1,
-            most=options.max_speakers,
-            count=options.num_speakers,
-        )
-        labels = assign(heard.embeddings.astype(np.float64), heard.speaks, centroids)
-        frames = max(GRID.frame(recording.length / SAMPLE_RATE), 0) + 1
-        active, exclusive = together(heard, labels, centroids, frames)
-        return _diarization(active, exclusive, centroids, recording, speech, options)
+        centroids = self._clustering(options).centroids(found, self._plda, options)
+        labels = assign(heard.embeddings, heard.speaks, centroids)
+        duration = recording.length / SAMPLE_RATE
+        active, exclusive = together(heard, labels, centroids, max(GRID.frame(duration), 0) + 1)
+        told = _Told(turns(active, GRID, duration=duration), turns(exclusive, GRID, duration=duration), centroids)
+        return told.tidy(speech, options)
 
     def embed(self, samples: Samples) -> Vector:
         """Return the vector of the voice, at length 1. Raises InvalidAudio for less than a tenth of a second."""
-        energies = fbank.fbank(samples)
-        if len(energies) < fbank.FRAMES_PER_SECOND // 10:
-            raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
-        frames = self._network.encode(energies - energies.mean(axis=0))
-        found: Vector = unit(self._network.project(frames, np.ones((1, len(frames)), np.float32))[0]).astype(np.float32)
-        return found
+        return self._network.embed(samples)
 
     def _clustering(self, options: DiarizeOptions) -> Clustering:
         own = self.options
@@ -136,42 +127,25 @@ class Community1Engine(SpeakerEncoder):
         return clustering if options.threshold is None else replace(clustering, threshold=options.threshold)
 
 
-def _speech(recording: Recording) -> list[Span]:
-    """Return where Silero hears speech: the segmentation model takes barking and horns for it."""
-    finder = SpeechFinder(min_silence_ms=100, padding_ms=0)
-    found: list[Span] = []
-    begun: int | None = None
-    for start in range(0, recording.length, _BLOCK):
-        stop = min(start + _BLOCK, recording.length)
-        for first, last, ends in finder.feed(recording.read(start, stop), last=stop == recording.length):
-            begun = first if begun is None else begun
-            if ends:
-                found.append(Span(begun / SAMPLE_RATE, last / SAMPLE_RATE))
-                begun = None
-    return found
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the networks say: turns, those of which one is at a time, and the vectors of their speakers by number."""
 
+    turns: list[Turn]
+    exclusive: list[Turn]
+    centroids: Matrix
 
-def _diarization(
-    active: Activity,
-    exclusive: Activity,
-    centroids: Any,
-    recording: Recording,
-    speech: list[Span],
-    options: DiarizeOptions,
-) -> Diarization:
-    duration = recording.length / SAMPLE_RATE
-
-    def tidy(found: list[Turn]) -> list[Turn]:
-        return cleaned(touched(found, speech), min_on=options.min_on, min_off=options.min_off)
-
-    every, numbers = numbered(tidy(turns(active, GRID, duration=duration)))
-    single = [
-        replace(turn, speaker=numbers[turn.speaker])
-        for turn in tidy(turns(exclusive, GRID, duration=duration))
-        if turn.speaker in numbers
-    ]
-    embeddings = {number: unit(centroids[old]).astype(np.float32) for old, number in numbers.items()}
-    return Diarization(turns=tuple(every), exclusive=tuple(single), embeddings=embeddings)
+    def tidy(self, speech: list[Span], options: DiarizeOptions) -> Diarization:
+        """Return it without what Silero hears no speech in: the networks take barking and horns for it."""
+        bounds = {"min_on": options.min_on, "min_off": options.min_off}
+        every, numbers = numbered(cleaned(touched(self.turns, speech), **bounds))
+        single = [
+            replace(turn, speaker=numbers[turn.speaker])
+            for turn in cleaned_exclusive(touched(self.exclusive, speech), **bounds)
+            if turn.speaker in numbers
+        ]
+        embeddings = {number: unit(self.centroids[old]).astype(np.float32) for old, number in numbers.items()}
+        return Diarization(turns=tuple(every), exclusive=tuple(single), embeddings=embeddings)
 
 
 def _plda(folder: Path) -> Plda:

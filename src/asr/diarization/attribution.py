@@ -1,0 +1,113 @@
+"""Who says what in a transcript: what a request asks about its speakers, what is found, and segments with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from asr.diarization.engine import DiarizeOptions, Turn
+from asr.diarization.known import KnownVoice, matched
+from asr.diarization.names import labels, letters
+from asr.diarization.speech import Speakers, attributed
+from asr.formats import FORMATS
+from asr.transcript import Segment
+from utils.audio.pcm import PcmFile
+
+if TYPE_CHECKING:
+    from asr.service import AsrService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakersAsked:
+    """What a request wants to know of its speakers, by the diarization model with the id `model`.
+
+    Those of the voices in `known` get their names, and with `identify` those of registered people. The model hears
+    `channels` of a recording.
+    """
+
+    model: str
+    channels: int = 1
+    options: DiarizeOptions = field(default_factory=DiarizeOptions)
+    known: tuple[KnownVoice, ...] = ()
+    identify: bool = False
+
+
+class Naming(NamedTuple):
+    """How speakers are called whose names are not known.
+
+    With `everywhere` a segment that nobody is near to is said by whoever spoke last, where answers must name somebody.
+    """
+
+    labels: Callable[[int, Mapping[int, str]], tuple[str, ...]]
+    everywhere: bool
+
+
+LABELS = Naming(labels, everywhere=False)
+LETTERS = Naming(letters, everywhere=True)
+
+
+def naming(response_format: str) -> Naming:
+    """Return how speakers are called in a format."""
+    return LETTERS if FORMATS[response_format].needs_speakers else LABELS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Who speaks when: turns of which none overlap, in order of time.
+
+    `names` are those of speakers who are known, `embeddings` the vectors of their voices, both by number.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    embeddings: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+    def labels(self, naming: Naming) -> tuple[str, ...]:
+        """Return what every speaker is called, by number."""
+        numbers = [*(turn.speaker for turn in self.turns), *self.names, *self.embeddings]
+        return naming.labels(max(numbers, default=-1) + 1, self.names)
+
+    def applied(self, segments: Iterable[Segment], naming: Naming) -> tuple[Segment, ...]:
+        """Return all segments of a transcript with their speakers, cut where these change."""
+        attributor = Attributor(self, naming)
+        return tuple(part for segment in segments for part in attributor.parts(segment))
+
+
+class Attributor:
+    """Gives the segments of a transcript their speakers, one after the other."""
+
+    def __init__(self, found: Attribution, naming: Naming) -> None:
+        names = found.labels(naming)
+        self._speakers = Speakers(found.turns, names)
+        self._everywhere = naming.everywhere
+        self._last = names[found.turns[0].speaker] if found.turns else naming.labels(1, {})[0]
+        self._count = 0
+
+    def parts(self, segment: Segment) -> Iterator[Segment]:
+        """Yield what the next segment becomes; ids go on from those before."""
+        for part in attributed([segment], self._speakers):
+            self._last = part.speaker or self._last
+            speaker = self._last if self._everywhere else part.speaker
+            yield replace(part, id=self._count, speaker=speaker)
+            self._count += 1
+
+
+async def attribution(service: AsrService, audio: PcmFile, asked: SpeakersAsked) -> Attribution:
+    """Tell who speaks when in a recording.
+
+    It waits for its turn however long that takes: the transcription that it is for has been let in. Raises what
+    Diarizer.diarize raises, and with `identify` what People.names raises.
+    """
+    diarizer = service.diarizer
+    model = diarizer.resolve(asked.model)
+    found = await diarizer.diarize(audio, asked.options, model=model, wait=True)
+    names: dict[int, str] = {}
+    if asked.identify and found.embeddings:
+        names |= await service.people.run(service.people.names, found.embeddings, await diarizer.facts(model))
+    names |= matched(found.embeddings, asked.known)
+    return Attribution(
+        turns=found.exclusive,
+        names=names,
+        embeddings={number: tuple(vector.tolist()) for number, vector in found.embeddings.items()},
+    )

@@ -1,0 +1,30 @@
+"""How alike two voices are, told by the vectors of one speaker encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr.diarization.engine import Vector
+
+
+def distance(one: Vector, other: Vector) -> float:
+    """Return the cosine distance of two vectors of shape (size,): 0 for one direction, 2 for opposite ones."""
+    return min(max(1.0 - float(np.dot(unit(one), unit(other))), 0.0), 2.0)
+
+
+def confidence(found: float, threshold: float) -> float:
+    """Return how sure it is that two voices are one person's: 100 at distance 0, 0 at the threshold (above 0)."""
+    return min(max((1.0 - found / threshold) * 100.0, 0.0), 100.0)
+
+
+def mean(vectors: Sequence[Vector]) -> Vector:
+    """Return the direction of several vectors of one person, each of which counts alike, at length 1."""
+    return unit(np.mean([unit(vector) for vector in vectors], axis=0, dtype=np.float32))
+
+
+def unit(vector: Vector) -> Vector:
+    """Return a vector at length 1; one without a length stays as it is, and is like nothing."""
+    length = float(np.linalg.norm(vector))
+    return np.asarray(vector / length, dtype=np.float32) if length else vector

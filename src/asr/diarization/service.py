@@ -1,0 +1,230 @@
+"""Diarization and voiceprints without HTTP: their models, their worker processes, and what comes back from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from asr.diarization import limits
+from asr.diarization.engine import (
+    Capabilities,
+    Diarization,
+    DiarizationEngine,
+    DiarizeOptions,
+    EncoderFacts,
+    SpeakerEncoder,
+    Turn,
+    Vector,
+)
+from asr.diarization.engine_factory import registry
+from asr.pieces import EXPRESS_SECONDS
+from asr.settings import AsrSettings
+from core import errors
+from core.catalogue import Catalogue
+from core.host import ModelHost
+from core.metrics import Metrics
+from core.model_entry import ModelRef, Task
+from core.process import WorkerSpec
+from utils.audio.pcm import PcmFile
+
+TASK: Final[Task] = "speaker-diarization"
+CALLS, SHORT_CALLS = 1, 8
+"""Diarizations that a process takes at once, and beside them those of short audio and voices: one long one at a time
+takes the memory of one, and keeps nobody waiting who asks about a few seconds."""
+THREADS_AT_ONCE = 2
+"""Calls that the engine itself is given at once: a long one and a short one."""
+_BY_CHANNEL: Final = "channels"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voiceprint:
+    """The voice in a recording.
+
+    `vector` has shape (size,) and length 1, `model` is the id of the model that made it of `seconds` of speech, `facts`
+    say what it can be compared with and how.
+    """
+
+    vector: Vector
+    model: str
+    seconds: float
+    facts: EncoderFacts
+
+
+class Diarizer:
+    """Tells who speaks, in a worker process of its own beside that of the transcription.
+
+    `start` before the first call, `close` at the end. `spool` returns the folder for what is in flight. Raises
+    ConfigurationError for an engine there is not.
+    """
+
+    def __init__(self, settings: AsrSettings, *, metrics: Metrics, spool: Callable[[], Path]) -> None:
+        engines = registry()
+        engines.check(settings.diarization_engine)
+        self._settings = settings
+        self._metrics = metrics
+        self._spool = spool
+        self.host = ModelHost(
+            Catalogue.load(settings.places.cache, engine=settings.diarization_engine),
+            task=TASK,
+            default=settings.diarization_model,
+            settings=settings,
+            registry=engines,
+            spec=self.spec,
+            metrics=metrics,
+        )
+
+    def resolve(self, name: str | None) -> ModelRef:
+        """Return the diarization model that a request names; empty or None means the default.
+
+        Raises ModelNotFound for one that is unknown or not installed, NotSupported where the default is not installed
+        or the library of an engine is missing.
+        """
+        try:
+            return self.host.resolve(name)
+        except errors.ModelNotFound as error:
+            if name:
+                raise
+            raise self._none(error) from error
+
+    def _none(self, error: errors.ModelNotFound) -> errors.NotSupported:
+        what = "no diarization model is installed"
+        try:
+            model = self.host.default()
+        except errors.ModelNotFound:
+            return errors.NotSupported(f"{what}: {error.message}")
+        return errors.NotSupported(f"{what}; `voice-stack models pull {model.id}` gets one")
+
+    def check(self, options: DiarizeOptions, model: ModelRef) -> None:
+        """Raise InvalidRequest or UnsupportedParameter for what cannot be asked of the model; nothing is loaded."""
+        limits.check(options, self.capabilities(model))
+
+    def capabilities(self, model: ModelRef) -> Capabilities:
+        """Return what the engine of a model can do."""
+        engine = self.host.engine(model)
+        return engine.capabilities if issubclass(engine, DiarizationEngine) else Capabilities()
+
+    def channels(self, model: ModelRef) -> int:
+        """Return how many channels a recording is to be decoded to for a model: two for one that hears them apart."""
+        return 2 if model.engine == _BY_CHANNEL else 1
+
+    def encodes(self, model: ModelRef) -> bool:
+        """Return whether a model gives voiceprints."""
+        return issubclass(self.host.engine(model), SpeakerEncoder)
+
+    async def facts(self, model: ModelRef) -> EncoderFacts:
+        """Return what the vectors of a model are; one that was never loaded is loaded for it.
+
+        Raises NotSupported for a model without, and what loading it raises.
+        """
+        self._check_encoder(model)
+        worker = self.host.worker(model)
+        if not worker.facts:
+            worker = await self.host.load(model)
+        return EncoderFacts(**worker.facts["encoder"])
+
+    def _check_encoder(self, model: ModelRef) -> None:
+        if not self.encodes(model):
+            raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param="model")
+
+    async def diarize(
+        self,
+        audio: PcmFile,
+        options: DiarizeOptions,
+        *,
+        model: ModelRef,
+        wait: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Diarization:
+        """Tell who speaks when; `on_progress` is told the share that is done, from 0 to 1.
+
+        Whoever cancels this ends the work. The file must stay until then. Raises what `check` does, and everything that
+        ModelHost.call raises, which also has `wait`.
+        """
+        self.check(options, model)
+        params = {"pcm": audio.to_dict(), "options": asdict(options)}
+        short = audio.duration <= EXPRESS_SECONDS
+        found: Diarization | None = None
+        async with self.host.call(
+            model, "diarize", params, timeout=self._settings.timeout, short=short, wait=wait
+        ) as call:
+            started = time.monotonic()
+            async for event in call:
+                if event.name == "diarization":
+                    found = _diarization(event.data)
+                elif event.name == "progress" and on_progress is not None:
+                    on_progress(event.data["share"])
+            self._metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
+        if found is None:
+            raise errors.InternalError("the diarization ended without a result")
+        return found
+
+    async def embed(self, audio: PcmFile, *, model: ModelRef, vad: bool = True) -> Voiceprint:
+        """Return the voice in a recording of one person; without `vad` all of it is taken for speech.
+
+        Raises InvalidAudio where there is too little speech, NotSupported for a model without voiceprints, and what
+        ModelHost.call raises.
+        """
+        self._check_encoder(model)
+        params = {"pcm": audio.to_dict(), "vad": vad}
+        data: dict[str, Any] = {}
+        async with self.host.call(model, "embed", params, timeout=self._settings.timeout, short=True) as call:
+            async for event in call:
+                data = event.data
+        if not data:
+            raise errors.InternalError("the speaker encoder ended without a result")
+        vector = np.asarray(data["vector"], dtype=np.float32)
+        return Voiceprint(vector, model.id, data["seconds"], await self.facts(model))
+
+    def start(self) -> None:
+        """Begin to load the default model, where it shall be there from the beginning."""
+        self.host.start(preload=self._settings.diarization_preload)
+
+    def drain(self) -> None:
+        """Begin to shut down: what runs goes on, what waits is told to go elsewhere."""
+        self.host.drain()
+
+    async def close(self) -> None:
+        """End the workers."""
+        await self.host.close()
+
+    def spec(self, model: ModelRef) -> WorkerSpec:
+        """Return what the worker of a model runs."""
+        settings = self._settings
+        engine = model.engine or settings.diarization_engine
+        return WorkerSpec(
+            name=model.id,
+            handler="asr.diarization.worker:DiarizationWorker",
+            config={
+                "engine": engine,
+                "model": str(model.path) if model.path else None,
+                "model_id": model.id,
+                "device": settings.diarization_device,
+                "threads": settings.diarization_threads,
+                "workers": THREADS_AT_ONCE,
+                "cache": str(settings.places.cache / "engines" / "diarization"),
+                # A request may name a model of another engine, which does not know them.
+                "engine_options": settings.diarization_engine_options if engine == settings.diarization_engine else {},
+            },
+            devices=settings.device_index[:1],
+            slots=CALLS,
+            short_slots=SHORT_CALLS,
+            max_waiting=settings.max_waiting,
+            load_timeout=settings.model_load_timeout,
+            idle_unload=settings.diarization_idle_unload,
+            log_level=settings.log_level,
+            tmp=self._spool(),
+        )
+
+
+def _diarization(data: dict[str, Any]) -> Diarization:
+    """Return what the worker sent."""
+    return Diarization(
+        turns=tuple(Turn(*turn) for turn in data["turns"]),
+        exclusive=tuple(Turn(*turn) for turn in data["exclusive"]),
+        embeddings={int(number): np.asarray(vector, np.float32) for number, vector in data["embeddings"].items()},
+    )

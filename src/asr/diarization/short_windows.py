@@ -1,0 +1,78 @@
+"""Speakers by short windows of speech, each with the vector of one voice; without speech that overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from asr.diarization.clustering import Labels, averages, nearest, split
+from asr.diarization.engine import Diarization, DiarizeOptions, Turn
+from asr.diarization.timeline import cleaned_exclusive, numbered
+from asr.diarization.vbx import Matrix, unit
+from utils.audio.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A short window of speech: heard from `start` to `end`, it tells who talks from `begin` to `until`; seconds."""
+
+    start: float
+    end: float
+    begin: float
+    until: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds that are heard."""
+        return self.end - self.start
+
+
+def cut_up(speech: Iterable[Span], *, size: float, step: float) -> Iterator[Piece]:
+    """Yield windows of `size` seconds, at most `step` from one to the next, that cover the speech.
+
+    A span that is shorter is one window. Between two windows of a span, each tells of what is nearer to its middle.
+    """
+    for span in speech:
+        count = 1 if span.duration <= size else 1 + int(np.ceil((span.duration - size) / step))
+        starts = np.linspace(span.start, max(span.end - size, span.start), count).tolist()
+        length = min(size, span.duration)
+        edges = [(one + other + length) / 2 for one, other in pairwise(starts)]
+        for start, begin, until in zip(starts, [span.start, *edges], [*edges, span.end], strict=True):
+            yield Piece(start, min(start + size, span.end), begin, until)
+
+
+def told(
+    pieces: Sequence[Piece], embeddings: Matrix, options: DiarizeOptions, *, threshold: float, least: float
+) -> Diarization:
+    """Return who speaks when, of windows and their vectors, shape (windows, size).
+
+    Speakers are the clusters of the vectors whose windows have `least` seconds (of all where none has), by the cosine
+    distance `threshold` unless the options have another; a shorter window is said by whom it is most alike.
+    """
+    if not pieces:
+        return Diarization(turns=(), exclusive=())
+    labels, centroids = _speakers(pieces, unit(embeddings), options, threshold=threshold, least=least)
+    found = [Turn(piece.begin, piece.until, label) for piece, label in zip(pieces, labels.tolist(), strict=True)]
+    turns, numbers = numbered(cleaned_exclusive(found, min_on=options.min_on, min_off=options.min_off))
+    return Diarization(
+        turns=tuple(turns),
+        exclusive=tuple(turns),
+        embeddings={number: unit(centroids[label]).astype(np.float32) for label, number in numbers.items()},
+    )
+
+
+def _speakers(
+    pieces: Sequence[Piece], embeddings: Matrix, options: DiarizeOptions, *, threshold: float, least: float
+) -> tuple[Labels, Matrix]:
+    """Return the speaker of each window, and the vectors of the speakers, shape (speakers, size)."""
+    sure = np.array([piece.duration >= least for piece in pieces])
+    if not sure.any():
+        sure[:] = True
+    clusters = split(embeddings[sure], threshold if options.threshold is None else options.threshold, options)
+    centroids = averages(embeddings[sure], clusters)
+    labels = nearest(embeddings, centroids)
+    labels[sure] = clusters
+    return labels, centroids

@@ -1,0 +1,160 @@
+"""Where the command line finds and keeps known people: in a running service, or in the registry of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import orjson
+
+from asr.diarization.people import People, Person, check_labels, check_name, name_key
+from asr.diarization.service import Voiceprint
+from asr.listening import is_unsure, listen
+from asr.service import AsrService
+from asr.settings import AsrSettings
+from core import errors
+from voice_stack.cli.client import gone, raise_for_error
+from voice_stack.cli.transcriber import service_client
+
+_UNKNOWN = "there is no such person"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A person as they are listed; `registered_at` is a date and time in UTC."""
+
+    id: str
+    name: str
+    samples: int
+    models: tuple[str, ...]
+    registered_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A person to register, or to give more samples; `model` None: the default."""
+
+    name: str
+    files: tuple[Path, ...]
+    labels: Mapping[str, str]
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Whom a draft made: their id and how many samples they have now; `unsure` are files with little speech."""
+
+    id: str
+    samples: int
+    unsure: tuple[Path, ...]
+
+
+class Speakers(Protocol):
+    """A place with known people."""
+
+    async def rows(self) -> list[Row]:
+        """Return everybody."""
+
+    async def add(self, draft: Draft) -> Added:
+        """Register somebody, or add samples."""
+
+    async def remove(self, key: str) -> None:
+        """Forget the person with this name or id."""
+
+
+class ServiceSpeakers:
+    """The people whom a running service knows."""
+
+    def __init__(self, url: str, settings: AsrSettings) -> None:
+        self._url = url
+        self._settings = settings
+
+    async def rows(self) -> list[Row]:
+        """Ask for the list."""
+        async with self._client() as client:
+            answer = await client.get("/voice/speakers")
+            await raise_for_error(answer)
+            return [_row(person) for person in answer.json()["data"]]
+
+    async def add(self, draft: Draft) -> Added:
+        """Upload the recordings one after another."""
+        data = {"name": draft.name, **({"model": draft.model} if draft.model else {})}
+        data |= {"labels": orjson.dumps(draft.labels).decode()} if draft.labels else {}
+        told: dict[str, Any] = {}
+        unsure = []
+        async with self._client() as client:
+            for file in draft.files:
+                with file.open("rb") as recording:
+                    answer = await client.post("/voice/register", data=data, files={"audio": (file.name, recording)})
+                await raise_for_error(answer)
+                told = answer.json()
+                unsure += [file] if told["low_confidence"] else []
+        return Added(told["id"], told["samples"], tuple(unsure))
+
+    async def remove(self, key: str) -> None:
+        """Have them forgotten."""
+        named = name_key(key)
+        found = next((row for row in await self.rows() if row.id == key or name_key(row.name) == named), None)
+        if found is None:
+            raise errors.NotFound(_UNKNOWN)
+        async with self._client() as client:
+            await raise_for_error(await client.post("/voice/forget", json={"id": found.id}))
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        try:
+            async with service_client(self._url, self._settings) as client:
+                yield client
+        except httpx.HTTPError as error:
+            raise gone(self._url, error) from error
+
+
+class LocalSpeakers:
+    """The people whom this machine knows; a model is loaded only to listen to somebody new."""
+
+    def __init__(self, settings: AsrSettings) -> None:
+        self._settings = settings.model_copy(update={"log_level": "WARNING"})
+        self._people = People.of(settings)
+
+    async def rows(self) -> list[Row]:
+        """Read the registry."""
+        return [_listed(person) for person in await self._people.run(self._people.everybody)]
+
+    async def add(self, draft: Draft) -> Added:
+        """Listen to the recordings in a worker of our own, and keep their voiceprints once all were heard."""
+        self._people.check()
+        name, labels = check_name(draft.name), check_labels(draft.labels)
+        voices = await self._heard(draft)
+        for voice in voices:
+            person = await self._people.run(self._people.register, name, voice, labels=labels or None)
+        unsure = [file for file, voice in zip(draft.files, voices, strict=True) if is_unsure(voice)]
+        return Added(person.id, person.samples, tuple(unsure))
+
+    async def remove(self, key: str) -> None:
+        """Forget them, as the service would."""
+        person = await self._people.run(self._people.find, key)
+        await self._people.run(self._people.forget, person.id)
+
+    async def _heard(self, draft: Draft) -> list[Voiceprint]:
+        service = AsrService(self._settings)
+        try:
+            model = service.diarizer.resolve(draft.model)
+            voices = []
+            for file in draft.files:
+                async with service.spool.folder() as folder:
+                    voices.append(await listen(service, file.resolve(), folder, model=model))
+            return voices
+        finally:
+            await service.close()
+
+
+def _row(person: Mapping[str, Any]) -> Row:
+    return Row(person["id"], person["name"], person["samples"], tuple(person["models"]), person["registered_at"])
+
+
+def _listed(person: Person) -> Row:
+    return Row(person.id, person.name, person.samples, person.models, person.registered)
