@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from asr.engine import WindowText
-from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious, says_twice
+from asr.engines.faster_whisper_guard import Attempt, best, is_acceptable, is_silence, is_suspicious, once, says_twice
 from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS
 from asr.engines.faster_whisper_segments import SegmentMaker, cut
@@ -34,7 +34,8 @@ LONG_FRAMES = 1500
 LOOP_TOKENS = 8
 """Without timestamps a text does not always know where to end, and begins anew: it may not repeat so many tokens.
 
-Where it would have, it says all but the last of them twice, and is decoded again with timestamps.
+Where it would have, it says all but the last of them twice: then the text is taken that is likeliest as a whole, or the
+window is decoded again with timestamps.
 """
 _SURE_OF_LANGUAGE = 0.5
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
@@ -114,7 +115,9 @@ class Decoder:
                 "sampling_temperature": first.temperature,
             }
         else:
-            search = {"beam_size": first.decoding.beam_size, "patience": own.patience}
+            beam = first.decoding.beam_size
+            search = {"beam_size": beam, "patience": own.patience}
+            search["num_hypotheses"] = 1 if first.decoding.timestamps else beam
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
@@ -155,14 +158,18 @@ class Decoder:
 
     def _attempt(self, work: WhisperWork, result: Any) -> Attempt:
         tokenizer = self.tokenizer(work.language, work.task)
-        tokens = tuple(result.sequences_ids[0])
-        text = tokenizer.decode(tokens).strip()
         # The score is the sum of the log-probabilities, that of the end included, over a power of the length.
-        total = result.scores[0] * len(tokens) ** self._options.length_penalty
+        found = [
+            (tuple(tokens), score * len(tokens) ** self._options.length_penalty)
+            for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
+        ]
+        tokens, total = found[0] if work.decoding.timestamps else once(found, LOOP_TOKENS - 1)
+        text = tokenizer.decode(tokens).strip()
         last = max((token - tokenizer.timestamp_begin for token in tokens), default=0)
         return Attempt(
             tokens=tokens,
             text=text,
+            said=sum(token < tokenizer.timestamp_begin for token in tokens),
             last_time=max(last, 0) * TIMESTAMP_SECONDS,
             avg_logprob=total / (len(tokens) + 1),
             compression_ratio=self._library.get_compression_ratio(text),

@@ -18,6 +18,7 @@ from asr.engines.faster_whisper_guard import (
     is_silence,
     is_speech,
     is_suspicious,
+    once,
     repeats,
     says_twice,
 )
@@ -41,6 +42,7 @@ TIME = 1000
 GOOD = Attempt(
     tokens=(TIME, 1, 2, 3, TIME + 100),
     text="one two three",
+    said=3,
     last_time=2.0,
     avg_logprob=-0.3,
     compression_ratio=1.1,
@@ -61,9 +63,9 @@ def work(frames: int = 900, **values: Any) -> WhisperWork:
 @pytest.mark.parametrize(
     ("speech", "pad", "frames"),
     [
-        (1, 5.0, 600),
+        (1, 5.0, 520),
         (300, 5.0, 800),
-        (301, 5.0, 900),
+        (301, 5.0, 820),
         (2400, 5.0, 2900),
         (2600, 5.0, 3000),
         (3000, 5.0, 3000),
@@ -219,6 +221,22 @@ def test_a_text_of_a_short_window_is_doubted(change: dict[str, Any], suspicious:
 )
 def test_a_phrase_that_ends_a_text_twice_is_noticed(text: str, repeated: bool) -> None:
     assert repeats(text) is repeated
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "suspicious"),
+    [(3, 2.9, False), (3, 3.1, True), (10, 6.0, False), (10, 6.5, True), (1, 2.0, False)],
+)
+def test_little_text_for_much_speech_is_doubted(said: int, seconds: float, suspicious: bool) -> None:
+    attempt = replace(GOOD, said=said)
+    assert is_suspicious(attempt, seconds, 60, FasterWhisperOptions()) is suspicious
+
+
+def test_where_the_best_text_begins_anew_the_likeliest_as_a_whole_is_taken() -> None:
+    loop, other, ended = ((1, 2, 3, 1, 2, 3, 4), -10.4), ((1, 2, 3, 1, 2, 3), -10.1), ((1, 2, 3), -7.5)
+    assert once([loop, other, ended], 3) == ended
+    assert once([other, loop], 3) == other
+    assert once([((1, 2, 3, 4), -9.0), ended], 3) == ((1, 2, 3, 4), -9.0), "the best, as long as it repeats nothing"
 
 
 def test_tokens_that_come_twice_are_noticed() -> None:
