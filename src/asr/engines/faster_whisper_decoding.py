@@ -34,7 +34,7 @@ LONG_FRAMES = 1500
 LOOP_TOKENS = 8
 """Without timestamps a text does not always know where to end, and begins anew: it may not repeat so many tokens.
 
-Where it would have, it says all but the last of them twice: then the text is taken that is likeliest as a whole, or the
+One that says all but the last of them twice is not believed: the text of the beam that ended there is taken, or the
 window is decoded again with timestamps.
 """
 _SURE_OF_LANGUAGE = 0.5
@@ -117,7 +117,9 @@ class Decoder:
         else:
             beam = first.decoding.beam_size
             search = {"beam_size": beam, "patience": own.patience}
-            search["num_hypotheses"] = 1 if first.decoding.timestamps else beam
+            if not first.decoding.timestamps:
+                # No more than the search waits for, or CTranslate2 refuses the call.
+                search["num_hypotheses"] = max(1, min(beam, int(beam * own.patience)))
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
@@ -163,7 +165,7 @@ class Decoder:
             (tuple(tokens), score * len(tokens) ** self._options.length_penalty)
             for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
         ]
-        tokens, total = found[0] if work.decoding.timestamps else once(found, LOOP_TOKENS - 1)
+        tokens, total = found[0] if work.decoding.timestamps else once(found, LOOP_TOKENS - 1, work.duration)
         text = tokenizer.decode(tokens).strip()
         last = max((token - tokenizer.timestamp_begin for token in tokens), default=0)
         return Attempt(
@@ -278,4 +280,5 @@ def _row(encoding: Any, row: int) -> Any:
     """Return one row of an encoding in main memory as an encoding of its own."""
     if encoding.shape[0] == 1:
         return encoding
-    return type(encoding).from_array(np.array(encoding)[row : row + 1])
+    # A copy: a part of the array would keep all of it.
+    return type(encoding).from_array(np.array(encoding)[row : row + 1].copy())
