@@ -21,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "shared" / "data")
 START_SECONDS = 120.0
 
+with contextlib.suppress(ImportError):  # the environment of `make test-coqui` has none
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine is no reason to fail.
+    settings.register_profile("voice-stack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("voice-stack")
 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
