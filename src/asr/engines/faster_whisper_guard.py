@@ -20,7 +20,7 @@ _FEW_TOKENS = 16
 # came twice in a row, written once, 0.3 to 1.8; other languages have more. Of a word or two it tells nothing.
 _LEAST_TOKENS_PER_SECOND = 1.6
 _FEW_SECONDS = 3.0
-# Who says the same twice in that time says it once in half of it: a text that ends before that has to be full.
+# Who says the same twice says it once in half of the time: a beam that ended early must have text for all of it.
 _LOOP_TOKENS_PER_SECOND = 2.5
 _SECONDS_BEHIND_SPEECH = 2.0
 _PHRASE, _SYLLABLE = 4, 2  # letters of what is suspicious when it ends a text twice, and three times
