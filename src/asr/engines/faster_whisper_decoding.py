@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from threading import Semaphore
@@ -28,6 +28,7 @@ from asr.engines.faster_whisper_window import (
 )
 from asr.transcript import LanguageGuess
 from core.errors import DeviceOutOfMemory, InsufficientMemory
+from utils import memory
 
 LONG_FRAMES = 1500
 """Windows of more frames take much memory while they are encoded."""
@@ -45,11 +46,21 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re
 class Decoder:
     """Decodes windows with a loaded WhisperModel of faster-whisper; may be used from several threads at once."""
 
-    def __init__(self, library: Any, model: Any, options: FasterWhisperOptions, *, on_cpu: bool, slots: int) -> None:
+    def __init__(
+        self,
+        library: Any,
+        model: Any,
+        options: FasterWhisperOptions,
+        *,
+        on_cpu: bool,
+        slots: int,
+        usual_frames: int = FULL_FRAMES,
+    ) -> None:
         self._library = library
         self._model = model
         self._options = options
         self._on_cpu = on_cpu
+        self._usual_frames = usual_frames
         self._long_ones = Semaphore(max(1, slots // 2))
         self._maker = SegmentMaker(model, options)
         self._tokenizer_of = lru_cache(maxsize=None)(self._new_tokenizer)
@@ -69,13 +80,26 @@ class Decoder:
         with foreign_errors(), self._room_for(works[0].frames):
             return self._model.encode(stacked(works))
 
-    def _room_for(self, frames: int) -> AbstractContextManager[object]:
-        """Return what to hold while windows of so many frames are encoded.
+    @contextmanager
+    def _room_for(self, frames: int) -> Iterator[None]:
+        """Wait until windows of so many frames may be encoded, and have the memory for them.
 
         That takes memory by the square of the frames (Whisper base: 130 MB for 3000), so on a CPU half of the slots at
         most do it for long windows at the same time, while the others write text.
         """
-        return self._long_ones if self._on_cpu and frames > LONG_FRAMES else nullcontext()
+        if not self._on_cpu or frames <= LONG_FRAMES:
+            yield
+            return
+        with self._long_ones:
+            if frames <= self._usual_frames:
+                yield
+                return
+            # What was freed lies in parts too small for these, and what they leave would be cut up by the next.
+            memory.trim()
+            try:
+                yield
+            finally:
+                memory.trim()
 
     def guess_language(self, work: WhisperWork) -> LanguageGuess:
         """Return the language of one window, on a full one if a short one leaves it unsure."""

@@ -94,10 +94,10 @@ LIBRARY = SimpleNamespace(
 )
 
 
-def decoder(*found: Found, on_cpu: bool = True, **options: Any) -> tuple[Decoder, Model]:
+def decoder(*found: Found, on_cpu: bool = True, usual_frames: int = 3000, **options: Any) -> tuple[Decoder, Model]:
     own = FasterWhisperOptions(**options)
     model = Model(*(found or [(SAID, SAID_SUM)]), length_penalty=own.length_penalty)
-    return Decoder(LIBRARY, model, own, on_cpu=on_cpu, slots=1), model
+    return Decoder(LIBRARY, model, own, on_cpu=on_cpu, slots=1, usual_frames=usual_frames), model
 
 
 def work(frames: int = 900, *, loud: float = 1.0, timestamps: bool = False, beam_size: int = 5) -> WhisperWork:
@@ -206,3 +206,17 @@ def test_a_kept_encoding_does_not_hold_those_of_the_other_windows() -> None:
         assert kept.max() == row + 1
         assert kept.base is None, "a view would keep the whole array"
         assert not np.shares_memory(kept, batch)
+
+
+@pytest.mark.parametrize(
+    ("usual", "frames", "on_cpu", "times"),
+    [(2300, 3000, True, 2), (2300, 2300, True, 0), (3000, 3000, True, 0), (2300, 3000, False, 0)],
+)
+def test_memory_is_made_for_windows_longer_than_most(
+    usual: int, frames: int, on_cpu: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr("asr.engines.faster_whisper_decoding.memory.trim", lambda: trimmed.append(len(model.encodings)))
+    given, model = decoder(on_cpu=on_cpu, usual_frames=usual)
+    given.encode([work(frames)])
+    assert trimmed == [0, 1][:times]
