@@ -39,10 +39,9 @@ class _Amounts:
         """Seconds until our service is loaded and warm."""
         return LOAD + WARM_UP * OURS_CLIP
 
-    @property
-    def bare(self) -> float:
-        """Seconds until faster-whisper is."""
-        return LOAD + WARM_UP * BARE_CLIP
+    def warm(self, others: int) -> float:
+        """Seconds in which our service and other sides are made warm for one run each."""
+        return WARM_UP * (OURS_CLIP + others * BARE_CLIP)
 
 
 def minutes(plan: AsrPlan, clips: Sequence[Clip]) -> float:
@@ -56,8 +55,9 @@ def minutes(plan: AsrPlan, clips: Sequence[Clip]) -> float:
 def _short(todo: _Amounts) -> float:
     bare = 2 if todo.plan.quick else 3
     clips = todo.short + todo.other_seconds / 6
-    rounds = todo.plan.rounds * (clips * (OURS_CLIP + bare * BARE_CLIP) + 2 * (1 + bare) * SETTLE_SECONDS)
-    return todo.start + bare * todo.bare + rounds
+    settling = 2 * (1 + bare) * SETTLE_SECONDS
+    one = clips * (OURS_CLIP + bare * BARE_CLIP) + (1 if todo.plan.quick else 2) * todo.warm(bare) + settling
+    return (1 + bare) * LOAD + todo.plan.rounds * one
 
 
 def _clients(todo: _Amounts) -> float:
@@ -65,7 +65,9 @@ def _clients(todo: _Amounts) -> float:
     tried = PROGRAMS * WAYS * (START_OF_PROGRAM + (WARM_UP + QUICK_CLIPS) * BARE_CLIP)
     sides = OURS_CLIP_C8 + BARE_CLIP_C8 + (PROGRAMS * BARE_CLIP if plan.peer_rounds > 1 else 0.0)
     given = todo.short + sum(max(QUICK_CLIPS, CLIPS_PER_CLIENT * number) for number in plan.other_clients)
-    return todo.start + todo.bare + tried + plan.rounds * given * sides
+    cells = 1 + len(plan.other_clients)
+    warm = cells * todo.warm(1 + PROGRAMS if plan.peer_rounds > 1 else 1)
+    return 2 * LOAD + tried + plan.rounds * (given * sides + warm)
 
 
 def _long(todo: _Amounts) -> float:
@@ -73,7 +75,7 @@ def _long(todo: _Amounts) -> float:
     seconds = 60 + plan.long_seconds
     one = seconds / OURS_SPEED + seconds / BARE_SPEED + seconds / BATCHED_SPEED
     programs = 0.0 if plan.quick else PROGRAMS * WAYS * (START_OF_PROGRAM + plan.long_seconds / BARE_SPEED)
-    return todo.start + 2 * todo.bare + plan.long_rounds * one + programs
+    return 3 * LOAD + plan.long_rounds * (one + 2 * todo.warm(2)) + programs
 
 
 def _mixed(todo: _Amounts) -> float:

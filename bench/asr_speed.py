@@ -78,7 +78,6 @@ def clients(bench: Bench) -> Part:
                 told, runs[name] = best
                 if plan.peer_rounds > 1:
                     sides.append(stack.enter_context(ways[told]()))
-                    bench.warm_up(sides[-1])
         runs |= bench.measure(CELL_SHORT, sides, clips, clients=CLIENTS, rounds=plan.rounds)
         for side in sides:
             bench.tell(part, CELL_SHORT, side, runs[side.name], clients=CLIENTS)
@@ -108,7 +107,6 @@ def _best(bench: Bench, part: Part, name: str, ways: Mapping[str, Variant]) -> t
 def _once(bench: Bench, part: Part, way: Variant, cell: str, clips: Sequence[Clip], *, clients: int) -> list[Run]:
     try:
         with way() as side:
-            bench.warm_up(side)
             runs = bench.measure(cell, [side], clips, clients=clients, rounds=1)[side.name]
             bench.tell(part, cell, side, runs, clients=clients)
             return runs

@@ -22,6 +22,12 @@ SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "sha
 START_SECONDS = 120.0
 FAKE_DIARIZER = {"DIARIZATION_MODEL": "fake-diarizer", "DIARIZATION_ENGINE": "fake-diarizer"}
 
+with contextlib.suppress(ImportError):  # the environment of `make test-coqui` has none
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine is no reason to fail.
+    settings.register_profile("voice-stack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("voice-stack")
 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import NamedTuple
 
@@ -52,6 +54,22 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         pause.wait(0.02)
+
+
+def worker(url: str) -> int:
+    """Return the process id of a service's only worker."""
+    return int(httpx.get(f"{url}/health", timeout=30).json()["workers"][0]["pid"])
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Keep a worker process from doing anything meanwhile: its calls run, and what it is sent waits in its pipe."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,14 @@ import pytest
 from asr.service import AsrService, Transcript
 from asr.settings import AsrSettings
 from asr.transcript import TranscribeOptions
+from core import pipe
+from core.pipe import Frame
 from core.settings import Places
+from tests.full_service import stopped
 from utils.audio.pcm import PcmFile
 
 RATE = 16_000
-LONG, SHORT = 300, 2
+VERY_LONG, LONG, SHORT = 900, 300, 2
 ENGINES = pytest.mark.parametrize("engine", ["fake", "fake-windows"])
 
 
@@ -55,7 +58,8 @@ async def first_segment(transcript: Transcript) -> None:
 
 @ENGINES
 async def test_a_command_is_answered_while_a_film_is_transcribed(engine: str, tmp_path: Path) -> None:
-    film, command = recording(tmp_path / "film.s16", LONG), recording(tmp_path / "command.s16", SHORT)
+    film, command = recording(tmp_path / "film.s16", VERY_LONG), recording(tmp_path / "command.s16", SHORT)
+    # All of the film would take 18 seconds, a piece of it 1.2.
     async with service(engine, tmp_path, delay=0.02) as made, transcribing(made, film) as long:
         begun = asyncio.Event()
 
@@ -69,27 +73,39 @@ async def test_a_command_is_answered_while_a_film_is_transcribed(engine: str, tm
             await short.finish()
         assert short.segments
         assert not watching.done()
-        assert long.seconds_done < LONG / 2
+        assert long.seconds_done < VERY_LONG / 2
         watching.cancel()
 
 
 @ENGINES
-async def test_two_films_take_turns(engine: str, tmp_path: Path) -> None:
+async def test_two_films_take_turns(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = [recording(tmp_path / f"{seconds}.s16", seconds) for seconds in (LONG, LONG - 1)]
-    async with (
-        service(engine, tmp_path, delay=0.005) as made,
-        transcribing(made, films[0]) as one,
-        transcribing(made, films[1]) as other,
-    ):
-        apart = []
+    told: list[Frame] = []  # in the order in which the worker wrote them, however late we read
+    read_frame = pipe.read_frame
 
-        async def watch(mine: Transcript, yours: Transcript) -> None:
-            apart.extend([mine.seconds_done - yours.seconds_done async for _ in mine])
+    async def watched(reader: asyncio.StreamReader) -> Frame | None:
+        frame = await read_frame(reader)
+        if frame is not None and frame.kind == "event":
+            told.append(frame)
+        return frame
 
-        await asyncio.gather(watch(one, other), watch(other, one))
-        # Pieces of 60 seconds in turn, or windows of 30.
-        assert max(apart) < LONG / 2
-        assert (one.seconds_done, other.seconds_done) == (LONG, LONG - 1)
+    monkeypatch.setattr(pipe, "read_frame", watched)
+    async with service(engine, tmp_path, delay=0.005) as made, AsyncExitStack() as stack:
+        await made.host.load(made.host.resolve(None))
+        with stopped(made.health()["workers"][0]["pid"]):  # so that both begin at the same time
+            both = [await stack.enter_async_context(transcribing(made, film)) for film in films]
+        await asyncio.gather(*(each.finish() for each in both))
+        assert [each.seconds_done for each in both] == [LONG, LONG - 1]
+    reached = dict.fromkeys((frame.call for frame in told), 0.0)
+    apart = []
+    for frame in told:
+        if frame.data["name"] == "progress":
+            reached[frame.call] = frame.data["data"]["seconds"]
+        elif frame.data["name"] == "segment":
+            apart.append(reached[frame.call] - min(reached.values()))
+    assert len(reached) == 2
+    # Pieces of 60 seconds in turn, or windows of 30.
+    assert max(apart) < LONG / 2
 
 
 @ENGINES

@@ -37,7 +37,7 @@ def cut(pcm: PcmFile, at: float, *, max_seconds: float, search_seconds: float = 
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     frames=st.integers(0, 20_000),
     max_seconds=st.floats(0.002, 50),

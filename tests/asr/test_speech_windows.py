@@ -63,7 +63,7 @@ def voiced(*stretches: float) -> Samples:
     return np.concatenate(parts)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     frames=st.lists(st.integers(1, 60), max_size=12),
     rest=st.integers(0, 511),

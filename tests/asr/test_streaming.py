@@ -129,8 +129,8 @@ def test_what_fails_before_the_first_segment_has_its_status(
 
 
 def test_an_error_in_the_middle_is_an_event_that_the_sdk_raises(start_service: Any) -> None:
-    """The service gives a request two seconds, and its third segment would come later."""
-    options = {"ASR_ENGINE_OPTIONS__DELAY": "0.15", "ASR_TIMEOUT": "2"}
+    """The service gives a request three seconds; its first segment comes after 0.1 seconds, its last after 40."""
+    options = {"ASR_ENGINE_OPTIONS__DELAY": "2", "ASR_ENGINE_OPTIONS__SEGMENT_SECONDS": "0.05", "ASR_TIMEOUT": "3"}
     service = start_service("asr", {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", **options})
     client = openai.OpenAI(api_key="x", base_url=f"{service.url}/v1", max_retries=0)
     heard: list[Any] = []

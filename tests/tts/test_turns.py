@@ -197,7 +197,7 @@ def test_texts_that_share_the_engine_are_not_cut_into_fragments(gate: Gate, call
 
 @pytest.mark.anyio
 async def test_a_worker_process_answers_a_short_text_while_it_speaks_a_long_one() -> None:
-    config = {"engine": "fake", "max_chars": 25, "engine_options": {"delay": 0.05}}
+    config = {"engine": "fake", "max_chars": 25, "engine_options": {"delay": 0.25}}  # 15 seconds for the long one
     worker = Worker(WorkerSpec(name="fake", handler="tts.worker:TtsWorker", config=config, slots=16, log_level="ERROR"))
     done: list[str] = []
     speaking = asyncio.Event()
@@ -209,15 +209,19 @@ async def test_a_worker_process_answers_a_short_text_while_it_speaks_a_long_one(
                     speaking.set()
         done.append(text)
 
-    long = " ".join(SENTENCES)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(speak(long))
+            long = tasks.create_task(speak(" ".join(SENTENCES)))
             await speaking.wait()
-            for text in ("Hi.", "Good morning."):
-                tasks.create_task(speak(text))
-            async with worker.call("synthesize", {"text": "Cancelled.", "voice": ANNA}, timeout=60) as call:
-                assert (await anext(aiter(call))).name == "start"
-        assert done.index(long) == 2
+            async with asyncio.TaskGroup() as others:
+                for text in ("Hi.", "Good morning."):
+                    others.create_task(speak(text))
+                async with worker.call("synthesize", {"text": "Cancelled.", "voice": ANNA}, timeout=60) as call:
+                    assert (await anext(aiter(call))).name == "start"
+            assert sorted(done) == ["Good morning.", "Hi."]
+            speaking.clear()
+            await speaking.wait()  # the long one goes on
+            assert not long.done()
+            long.cancel()
     finally:
         await worker.close()

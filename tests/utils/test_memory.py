@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -41,3 +43,26 @@ def test_nothing_is_set_where_no_threshold_is_accepted(monkeypatch: pytest.Monke
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     memory.keep()
+    memory.trim()
+
+
+HOLES = """
+from pathlib import Path
+from utils import memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+memory.keep()
+blocks = [bytearray(b"x" * (1 << 20)) for _ in range(100)]
+del blocks[:-1:2]
+before = resident()
+memory.trim()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_what_is_free_between_what_is_in_use_goes_back() -> None:
+    freed = subprocess.run([sys.executable, "-c", HOLES], check=True, capture_output=True, text=True).stdout
+    assert int(freed) > 40 * MIB

@@ -310,7 +310,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     fields=st.lists(st.tuples(NAMES, st.text(st.characters(codec="utf-8")))),
     files=st.lists(st.tuples(NAMES, NAMES, st.binary()), max_size=4),

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.full_service import stopped, worker
+
 pytestmark = pytest.mark.e2e
 FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake"}
 JOB = re.compile(r"job_[0-9a-f]+")
@@ -67,11 +69,12 @@ def test_a_job_ends_in_the_same_text(service: Any, recording: str, tmp_path: Pat
 
 
 def test_an_interrupted_job_goes_on_and_can_be_fetched(service: Any, recording: str, tmp_path: Path) -> None:
-    process = start("transcribe", recording, "--job", "--url", service.url, cwd=tmp_path)
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    with stopped(worker(service.url)):  # the job cannot be done before we interrupt it
+        process = start("transcribe", recording, "--job", "--url", service.url, cwd=tmp_path)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     job = JOB.findall(line)[0]
     assert f"voice-stack transcribe --job-id {job} --format text --url {service.url}" in told

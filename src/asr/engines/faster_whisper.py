@@ -15,7 +15,7 @@ from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.faster_whisper_decoding import Decoder, foreign_errors
 from asr.engines.faster_whisper_options import Decoding, FasterWhisperOptions, decoding
 from asr.engines.faster_whisper_prompt import Prompts
-from asr.engines.faster_whisper_window import WhisperWork, padded_frames
+from asr.engines.faster_whisper_window import FRAMES_PER_SECOND, WhisperWork, padded_frames
 from asr.engines.log_mel import log_mel
 from asr.transcript import LanguageGuess, TranscribeOptions
 from core.devices import usable_cores
@@ -29,7 +29,7 @@ _WINDOW_SECONDS = 20.0  # heard as well as longer ones, in less time and memory:
 _MAX_REPLICAS = 16
 _MAX_INTRA_THREADS = 4
 _CPU_BATCH, _GPU_BATCH = 4, 16
-_CPU_FRAMES = 5000  # two windows of ordinary length: that is how much memory the longer ones of one call may take
+_CPU_FRAMES = 3600  # so long are the windows of one call together: longer ones, which take much memory, go alone
 _WARM_UP_TOKENS = 8
 _TOKENS_PER_SECOND = 4
 _MIN_SECONDS = 0.1  # nothing can be said in less, and Whisper makes something up
@@ -80,7 +80,8 @@ class FasterWhisperEngine(WindowEngine):
             reason = str(error).replace(str(folder), self._name)
             raise ModelBroken(f"faster-whisper cannot load {self._name}: {reason}") from error
         self.languages = self._known_languages()
-        self._decoder = Decoder(library, self._model, self.options, on_cpu=on_cpu, slots=self.slots)
+        usual = padded_frames(round(self.window_seconds * FRAMES_PER_SECOND), self.options.window_pad_seconds)
+        self._decoder = Decoder(library, self._model, self.options, on_cpu=on_cpu, slots=self.slots, usual_frames=usual)
         self._prompts = Prompts(self._decoder.tokenizer(None, "transcribe"))
         self._warm_up()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from threading import Semaphore
@@ -28,13 +28,14 @@ from asr.engines.faster_whisper_window import (
 )
 from asr.transcript import LanguageGuess
 from core.errors import DeviceOutOfMemory, InsufficientMemory
+from utils import memory
 
 LONG_FRAMES = 1500
 """Windows of more frames take much memory while they are encoded."""
 LOOP_TOKENS = 8
 """Without timestamps a text does not always know where to end, and begins anew: it may not repeat so many tokens.
 
-Where it would have, it says all but the last of them twice: then the text is taken that is likeliest as a whole, or the
+One that says all but the last of them twice is not believed: the text of the beam that ended there is taken, or the
 window is decoded again with timestamps.
 """
 _SURE_OF_LANGUAGE = 0.5
@@ -45,11 +46,21 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re
 class Decoder:
     """Decodes windows with a loaded WhisperModel of faster-whisper; may be used from several threads at once."""
 
-    def __init__(self, library: Any, model: Any, options: FasterWhisperOptions, *, on_cpu: bool, slots: int) -> None:
+    def __init__(
+        self,
+        library: Any,
+        model: Any,
+        options: FasterWhisperOptions,
+        *,
+        on_cpu: bool,
+        slots: int,
+        usual_frames: int = FULL_FRAMES,
+    ) -> None:
         self._library = library
         self._model = model
         self._options = options
         self._on_cpu = on_cpu
+        self._usual_frames = usual_frames
         self._long_ones = Semaphore(max(1, slots // 2))
         self._maker = SegmentMaker(model, options)
         self._tokenizer_of = lru_cache(maxsize=None)(self._new_tokenizer)
@@ -69,13 +80,26 @@ class Decoder:
         with foreign_errors(), self._room_for(works[0].frames):
             return self._model.encode(stacked(works))
 
-    def _room_for(self, frames: int) -> AbstractContextManager[object]:
-        """Return what to hold while windows of so many frames are encoded.
+    @contextmanager
+    def _room_for(self, frames: int) -> Iterator[None]:
+        """Wait until windows of so many frames may be encoded, and have the memory for them.
 
         That takes memory by the square of the frames (Whisper base: 130 MB for 3000), so on a CPU half of the slots at
         most do it for long windows at the same time, while the others write text.
         """
-        return self._long_ones if self._on_cpu and frames > LONG_FRAMES else nullcontext()
+        if not self._on_cpu or frames <= LONG_FRAMES:
+            yield
+            return
+        with self._long_ones:
+            if frames <= self._usual_frames:
+                yield
+                return
+            # What was freed lies in parts too small for these, and what they leave would be cut up by the next.
+            memory.trim()
+            try:
+                yield
+            finally:
+                memory.trim()
 
     def guess_language(self, work: WhisperWork) -> LanguageGuess:
         """Return the language of one window, on a full one if a short one leaves it unsure."""
@@ -117,7 +141,9 @@ class Decoder:
         else:
             beam = first.decoding.beam_size
             search = {"beam_size": beam, "patience": own.patience}
-            search["num_hypotheses"] = 1 if first.decoding.timestamps else beam
+            if not first.decoding.timestamps:
+                # No more than the search waits for, or CTranslate2 refuses the call.
+                search["num_hypotheses"] = max(1, min(beam, int(beam * own.patience)))
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
@@ -163,7 +189,7 @@ class Decoder:
             (tuple(tokens), score * len(tokens) ** self._options.length_penalty)
             for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
         ]
-        tokens, total = found[0] if work.decoding.timestamps else once(found, LOOP_TOKENS - 1)
+        tokens, total = found[0] if work.decoding.timestamps else once(found, LOOP_TOKENS - 1, work.duration)
         text = tokenizer.decode(tokens).strip()
         last = max((token - tokenizer.timestamp_begin for token in tokens), default=0)
         return Attempt(
@@ -278,4 +304,5 @@ def _row(encoding: Any, row: int) -> Any:
     """Return one row of an encoding in main memory as an encoding of its own."""
     if encoding.shape[0] == 1:
         return encoding
-    return type(encoding).from_array(np.array(encoding)[row : row + 1])
+    # A copy: a part of the array would keep all of it.
+    return type(encoding).from_array(np.array(encoding)[row : row + 1].copy())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.transcript import Segment
@@ -19,8 +20,12 @@ _FEW_TOKENS = 16
 # came twice in a row, written once, 0.3 to 1.8; other languages have more. Of a word or two it tells nothing.
 _LEAST_TOKENS_PER_SECOND = 1.6
 _FEW_SECONDS = 3.0
+# Who says the same twice says it once in half of the time: a beam that ended early must have text for all of it.
+_LOOP_TOKENS_PER_SECOND = 2.5
 _SECONDS_BEHIND_SPEECH = 2.0
 _PHRASE, _SYLLABLE = 4, 2  # letters of what is suspicious when it ends a text twice, and three times
+
+Tokens: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +36,7 @@ class Attempt:
     timestamp, 0.0 without any.
     """
 
-    tokens: tuple[int, ...]
+    tokens: Tokens
     text: str
     said: int
     last_time: float
@@ -80,13 +85,19 @@ def says_twice(tokens: Sequence[int], count: int) -> bool:
     return len(set(seen)) < len(seen)
 
 
-def once(found: Sequence[tuple[tuple[int, ...], float]], count: int) -> tuple[tuple[int, ...], float]:
-    """Return one of the texts that were found for a window, best first, each with the sum of its log-probabilities.
+def once(found: Sequence[tuple[Tokens, float]], count: int, duration: float) -> tuple[Tokens, float]:
+    """Return one of the texts of a window of `duration` seconds, best first, each with its sum of log-probabilities.
 
-    It is the first, or where that says `count` tokens twice, the one with the greatest sum. What is said again is sure,
-    and so the mean, by which texts are ordered, improves with every round; the sum falls, but for who is heard twice.
+    It is the first, unless that says `count` tokens twice: then the likeliest of those that end earlier in the same
+    words, if that has a greater sum and is long enough for the time. What is said again costs little for each token,
+    and so the mean, by which texts are ordered, improves with every round; the sum does not.
     """
-    return max(found, key=lambda text: text[1]) if says_twice(found[0][0], count) else found[0]
+    first, total = found[0]
+    if not says_twice(first, count):
+        return found[0]
+    enough = _LOOP_TOKENS_PER_SECOND * duration
+    ended = [one for one in found if len(one[0]) >= enough and one[0] == first[: len(one[0])] and one[1] >= total]
+    return max(ended, key=lambda one: one[1], default=found[0])
 
 
 def is_acceptable(attempt: Attempt, options: FasterWhisperOptions) -> bool:

@@ -75,8 +75,15 @@ def test_garbage_goes_to_both_outputs_and_the_call_ends_well() -> None:
 
 
 def test_hanging_lasts() -> None:
-    with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run([sys.executable, "-c", CHILD, "fake:hang"], capture_output=True, check=False, timeout=3)
+    with subprocess.Popen([sys.executable, "-c", CHILD, "fake:hang"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"started\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+        finally:
+            process.kill()
+        assert process.stdout.read() == b"", "it gave a text"
 
 
 def test_failure_by_option_and_by_request() -> None:

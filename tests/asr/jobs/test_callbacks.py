@@ -182,7 +182,7 @@ async def test_slow_lookups_do_not_wait_for_the_threads_of_others(listener: Any)
     loop = asyncio.get_running_loop()
 
     def lookup(host: str, port: int) -> list[str]:
-        asyncio.run_coroutine_threadsafe(_passed(together), loop).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(_passed(together), loop).result(timeout=20)
         return ["127.0.0.1"]
 
     loop.set_default_executor(ThreadPoolExecutor(1))

@@ -67,17 +67,22 @@ async def test_what_was_delivered_is_not_told_again(store: JobStore, tmp_path: P
 async def test_a_few_are_told_at_once(store: JobStore, tmp_path: Path, listener: Any, url: str) -> None:
     names = [ended(store, f"job {number}", url) for number in range(3 * AT_ONCE)]
     now = most = 0
+    full = asyncio.Event()
 
     class Counting(Callbacks):
         async def deliver(self, url: str, body: bytes, *, job_id: str) -> None:
             nonlocal now, most
             now += 1
             most = max(most, now)
+            if now == AT_ONCE:
+                full.set()
+            await full.wait()
             await super().deliver(url, body, job_id=job_id)
             now -= 1
 
     messenger = courier(store, tmp_path, Counting(["127.0.0.1"]))
-    await asyncio.gather(*(messenger.tell(name) for name in names))
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(messenger.tell(name) for name in names))
     assert most == AT_ONCE
     assert sorted(headers["x-job-id"] for _, headers, _ in listener.seen) == sorted(names)
     assert store.callbacks() == []

@@ -6,8 +6,9 @@ import asyncio
 import os
 import threading
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from asr.jobs.job import JobRequest, NewJob
 from asr.jobs.service import JobService
 from asr.jobs.store import JobStore
 from asr.jobs.work import JobWork
+from asr.service import Transcript
 from asr.settings import AsrSettings
-from asr.transcript import TranscribeOptions
+from asr.transcript import Segment, TranscribeOptions
 from core.errors import NotFound
 from core.settings import Places
 from utils.audio.pcm import PcmFile
@@ -84,7 +86,19 @@ async def test_decoded_audio_and_its_name_are_on_the_disk_before_the_job_counts_
     assert synced == [(pcm.path.stat().st_ino, True), (files.folder(ID).stat().st_ino, True)]
 
 
-async def test_progress_moves_on_within_a_chunk(tmp_path: Path) -> None:
+async def test_progress_moves_on_within_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halfway, go_on = asyncio.Event(), asyncio.Event()
+    segments_of = Transcript.__aiter__
+
+    async def halting(transcript: Transcript) -> AsyncGenerator[Segment, None]:
+        async with aclosing(segments_of(transcript)) as segments:
+            async for segment in segments:
+                yield segment
+                if segment.id == 20:
+                    halfway.set()
+                    await go_on.wait()
+
+    monkeypatch.setattr(Transcript, "__aiter__", halting)
     path = tmp_path / "upload"
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
@@ -93,8 +107,8 @@ async def test_progress_moves_on_within_a_chunk(tmp_path: Path) -> None:
         out.writeframes(bytes(range(256)) * (125 * 50))
     upload = UploadedFile(field="file", filename="", content_type="", path=path, size=9, sha256="0" * 64)
     places = Places.model_construct(cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None)
-    slow = {"delay": 0.02, "segment_seconds": 1.0}
-    settings = AsrSettings(engine="fake", model="fake", preload=False, places=places, engine_options=slow)
+    options = {"segment_seconds": 1.0}  # the recording has 50 seconds
+    settings = AsrSettings(engine="fake", model="fake", preload=False, places=places, engine_options=options)
     service = JobService(settings)
     try:
         await service.start()
@@ -102,6 +116,9 @@ async def test_progress_moves_on_within_a_chunk(tmp_path: Path) -> None:
         job = await service.jobs.submit(new, upload)
         seen = [job]
         async with asyncio.timeout(60):
+            await halfway.wait()
+            seen.append(await service.jobs.get(ID, owner=""))
+            go_on.set()
             while job.is_open:
                 await asyncio.sleep(0.02)
                 job = await service.jobs.get(ID, owner="")

@@ -122,7 +122,7 @@ def test_a_stream_has_the_spans_that_the_library_finds_in_the_whole(speech: Audi
     assert [(round(span.start * RATE), round(span.end * RATE)) for span in whole] == wanted
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(sizes=st.lists(st.integers(0, 40_000), max_size=20), length=st.integers(1, 6 * RATE))
 def test_it_does_not_matter_how_the_samples_come(speech: Audio, sizes: list[int], length: int) -> None:
     samples = speech.samples[RATE : RATE + length]
@@ -130,7 +130,7 @@ def test_it_does_not_matter_how_the_samples_come(speech: Audio, sizes: list[int]
     assert fed(samples, sizes, **options) == by_library(samples, **options)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     probabilities=st.lists(st.sampled_from([0.0, 0.3, 0.4, 0.5, 1.0]), min_size=1, max_size=60),
     rest=st.integers(1, 511),

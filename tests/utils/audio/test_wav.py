@@ -135,7 +135,7 @@ def test_other_files_and_no_file_are_left_to_ffmpeg(tmp_path: Path) -> None:
     assert wav.probe(tmp_path) is None
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cut=st.integers(0, 80), at=st.integers(0, 79), byte=st.integers(0, 255), tail=st.binary(max_size=40))
 def test_damaged_headers_never_raise_nor_reach_behind_the_file(
     tmp_path: Path, cut: int, at: int, byte: int, tail: bytes
