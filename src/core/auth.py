@@ -72,18 +72,24 @@ def owner_of(request: HTTPConnection) -> str:
     return str(request.scope.get("state", {}).get(OWNER, ""))
 
 
+def check_closed(settings: ServiceSettings, otherwise: str) -> None:
+    """Raise Forbidden, with what is not done because of it, where the service is open to everybody on the network."""
+    if settings.is_open:
+        raise Forbidden(f"this service is open to the network without API_KEYS, so {otherwise}")
+
+
+def require_closed(settings: ServiceSettings, otherwise: str) -> Callable[[], Awaitable[None]]:
+    """Return a dependency for routes that are not for everybody on the network; it raises what `check_closed` does."""
+
+    async def may_pass() -> None:
+        check_closed(settings, otherwise)
+
+    return may_pass
+
+
 def require_changes(settings: ServiceSettings) -> Callable[[], Awaitable[None]]:
-    """Return a dependency for the routes that change what all callers share: models, voices, consents.
-
-    It raises Forbidden where the service can be reached from other machines and asks nobody for a key.
-    """
-    allowed = settings.is_loopback or bool(settings.api_keys)
-
-    async def may_change() -> None:
-        if not allowed:
-            raise Forbidden("this service is open to the network without API_KEYS, so nothing on it can be changed")
-
-    return may_change
+    """Return a dependency for the routes that change what all callers share: models, voices, consents."""
+    return require_closed(settings, "nothing on it can be changed")
 
 
 def _given(headers: Headers, *, basic: bool) -> str:

@@ -171,6 +171,11 @@ class ServiceSettings(BaseSettings):
             return self.host == "localhost"
 
     @property
+    def is_open(self) -> bool:
+        """Whether anybody on the network may use the service: other machines reach it, and no key is asked for."""
+        return not self.is_loopback and not self.api_keys
+
+    @property
     def version(self) -> str:
         """The version of voice-stack."""
         return __version__

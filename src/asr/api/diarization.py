@@ -17,16 +17,16 @@ from asr.api.bodies import raw_pcm_rate, read_body, the_file
 from asr.api.diarization_requests import FORMATS, DiarizationRequest, EmbeddingRequest
 from asr.api.fields import Fields
 from asr.api.schemas import TranscriptionRequest
-from asr.api.speakers import read_references
+from asr.api.speakers import check_people, read_references
 from asr.attributed import together
+from asr.diarization.attribution import names_of
 from asr.diarization.answer import diarization_object, shown_names, turn_texts
 from asr.diarization.engine import Diarization
-from asr.diarization.known import KnownVoice, matched, voices
+from asr.diarization.known import KnownVoice, voices
 from asr.diarization.rttm import rttm
 from asr.listening import is_unsure, listen
 from asr.service import AsrService
 from asr.transcript import Segment
-from core import errors
 from core.answers import MODEL_HEADER, JsonResponse, header_text
 from core.disconnect import until_disconnect
 from core.heartbeat import with_heartbeat
@@ -113,7 +113,7 @@ async def _asked(service: AsrService, request: Request, folder: Path) -> Asked:
     model = service.diarizer.resolve(wanted.model)
     service.diarizer.check(wanted.options, model)
     if wanted.identify_speakers:
-        _check_identify(service, model)
+        await until_disconnect(request.receive, check_people(service, model))
     upload = await the_file(form)
     return Asked(
         wanted=wanted,
@@ -122,17 +122,6 @@ async def _asked(service: AsrService, request: Request, folder: Path) -> Asked:
         model=model,
         text_model=service.host.resolve(None) if wanted.shows_text else None,
     )
-
-
-def _check_identify(service: AsrService, model: ModelRef) -> None:
-    """Raise VoiceprintsDisabled or Forbidden where people are not to be recognised, NotSupported where they cannot."""
-    service.people.check()
-    if not (service.settings.is_loopback or service.settings.api_keys):
-        raise errors.Forbidden(
-            "this service is open to the network without API_KEYS, so registered people are not shown"
-        )
-    if not service.diarizer.encodes(model):
-        raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param="identify_speakers")
 
 
 async def _decoded(service: AsrService, asked: Asked, folder: Path) -> tuple[PcmFile, tuple[KnownVoice, ...]]:
@@ -159,7 +148,9 @@ async def _answer(
             found, segments = await diarizing, None
         else:
             found, segments = await together(diarizing, _transcribe(service, asked, asked.text_model, audio))
-        named = await _names(service, asked, found, known)
+        named = await names_of(
+            service, found.embeddings, known, model=asked.model, identify=asked.wanted.identify_speakers
+        )
         # Hours of turns and words: not on the event loop.
         body = await asyncio.to_thread(_body, asked, audio.duration, found, named, segments)
     return Response(body, media_type=FORMATS[asked.wanted.response_format], headers=asked.headers)
@@ -170,17 +161,6 @@ async def _transcribe(service: AsrService, asked: Asked, model: ModelRef, audio:
     async with service.transcribe(audio, options, model=model, sha256=asked.upload.sha256) as transcript:
         await transcript.finish()
         return tuple(transcript.segments)
-
-
-async def _names(
-    service: AsrService, asked: Asked, found: Diarization, known: tuple[KnownVoice, ...]
-) -> Mapping[int, str]:
-    """Return who is known by number: registered people, and before them those whom the request names."""
-    names: dict[int, str] = {}
-    if asked.wanted.identify_speakers and found.embeddings:
-        facts = await service.diarizer.facts(asked.model)
-        names |= await service.people.run(service.people.names, found.embeddings, facts)
-    return names | matched(found.embeddings, known)
 
 
 def _body(

@@ -25,7 +25,7 @@ from asr.jobs.rows import to_segments
 from asr.jobs.service import Jobs, JobService
 from core import errors
 from core.answers import ERROR_HEADER, MODEL_HEADER, JsonResponse, Stream, error_response, header_text
-from core.auth import owner_of
+from core.auth import check_closed, owner_of
 from core.pings import PING_SECONDS
 from utils import sse
 from utils.forms import Form
@@ -154,8 +154,7 @@ def _sha256s(texts: Sequence[str]) -> list[str]:
 
 def _check_listing(service: JobService) -> None:
     """Refuse where all callers are one to us: a list would show strangers' jobs; their ids cannot be guessed."""
-    if not service.settings.is_loopback and not service.settings.api_keys:
-        raise errors.Forbidden("this service is open to the network without API_KEYS, so jobs are not listed")
+    check_closed(service.settings, "jobs are not listed")
 
 
 def _failure(error: errors.VoiceStackError) -> Response:

@@ -11,6 +11,7 @@ from asr.diarization.attribution import SpeakersAsked
 from asr.diarization.known import PARAM, voices
 from asr.service import AsrService
 from core import errors
+from core.auth import check_closed
 from core.disconnect import Receive, until_disconnect
 from core.model_entry import ModelRef
 from core.spool import storage_error
@@ -64,8 +65,7 @@ async def check_people(service: AsrService, model: ModelRef) -> None:
     That is VoiceprintsDisabled, Forbidden, NotSupported, InvalidRequest, and what loading the model raises.
     """
     service.people.check()
-    if not service.settings.is_loopback and not service.settings.api_keys:
-        raise errors.Forbidden("this service is open to the network without API_KEYS, so nobody is recognised")
+    check_closed(service.settings, "nobody is recognised")
     await service.people.run(service.people.names, {}, await service.diarizer.facts(model))
 
 

@@ -21,10 +21,9 @@ from asr.listening import is_unsure, listen
 from asr.service import AsrService
 from core import errors
 from core.answers import MODEL_HEADER, JsonResponse, header_text
-from core.auth import require_changes
+from core.auth import require_changes, require_closed
 from core.disconnect import until_disconnect
 from core.model_entry import ModelRef
-from core.settings import ServiceSettings
 from core.spool import storage_error
 from utils.forms import Form, UploadedFile
 
@@ -58,7 +57,8 @@ def router(service: AsrService) -> APIRouter:
     routes = APIRouter(prefix="/voice", tags=["voices of people"])
     people = service.people
     enabled = Depends(_enabled(service))
-    changes, closed = Depends(require_changes(service.settings)), Depends(_require_closed(service.settings))
+    changes = Depends(require_changes(service.settings))
+    closed = Depends(require_closed(service.settings, "registered people are not shown"))
 
     @routes.post("/embed", summary="Get the vector of a voice", openapi_extra=_body({}, ONE))
     async def embed(request: Request) -> Response:
@@ -194,19 +194,6 @@ def _enabled(service: AsrService) -> Callable[[], Awaitable[None]]:
         service.people.check()
 
     return may_keep_voiceprints
-
-
-def _require_closed(settings: ServiceSettings) -> Callable[[], Awaitable[None]]:
-    """Return a dependency for the routes that tell who is registered: not to everybody on the network."""
-    allowed = settings.is_loopback or bool(settings.api_keys)
-
-    async def may_look() -> None:
-        if not allowed:
-            raise errors.Forbidden(
-                "this service is open to the network without API_KEYS, so registered people are not shown"
-            )
-
-    return may_look
 
 
 def _check_person(wanted: VoiceRequest) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from asr.diarization.engine import DiarizeOptions, Turn
+from asr.diarization.engine import DiarizeOptions, Turn, Vector
 from asr.diarization.known import KnownVoice, matched
 from asr.diarization.names import labels, letters
 from asr.diarization.speech import Speakers, attributed
 from asr.formats import FORMATS
 from asr.transcript import Segment
+from core.model_entry import ModelRef
 from utils.audio.pcm import PcmFile
 
 if TYPE_CHECKING:
@@ -102,12 +103,28 @@ async def attribution(service: AsrService, audio: PcmFile, asked: SpeakersAsked)
     diarizer = service.diarizer
     model = diarizer.resolve(asked.model)
     found = await diarizer.diarize(audio, asked.options, model=model, wait=True)
-    names: dict[int, str] = {}
-    if asked.identify and found.embeddings:
-        names |= await service.people.run(service.people.names, found.embeddings, await diarizer.facts(model))
-    names |= matched(found.embeddings, asked.known)
     return Attribution(
         turns=found.exclusive,
-        names=names,
+        names=await names_of(service, found.embeddings, asked.known, model=model, identify=asked.identify),
         embeddings={number: tuple(vector.tolist()) for number, vector in found.embeddings.items()},
     )
+
+
+async def names_of(
+    service: AsrService,
+    embeddings: Mapping[int, Vector],
+    known: Sequence[KnownVoice],
+    *,
+    model: ModelRef,
+    identify: bool,
+) -> Mapping[int, str]:
+    """Return the names of those speakers of a diarization, by number, who are known; no two have the same.
+
+    With `identify` those of registered people, and before them those of the voices in `known`. Raises what People.names
+    and Diarizer.facts raise.
+    """
+    named = matched(embeddings, known)
+    if not identify or not embeddings:
+        return named
+    registered = await service.people.run(service.people.names, embeddings, await service.diarizer.facts(model))
+    return {number: name for number, name in registered.items() if name not in named.values()} | named

@@ -175,8 +175,6 @@ class People:
         known = [
             KnownVoice(name=each.name, vector=tuple(each.mean.tolist()), within=facts.identify)
             for each in self._known(facts, param="identify_speakers")
-            # Few of many: the assignment takes the square of their number.
-            if any(likeness.distance(each.mean, vector) < facts.identify for vector in embeddings.values())
         ]
         return matched(embeddings, known)
 

@@ -96,7 +96,7 @@ def _report(name: Name, settings: ServiceSettings) -> None:
     """Say what a sysadmin should know before the start."""
     for unknown in unknown_names(type(settings), *_PREFIXES[name]):
         log.warning("nothing reads the setting %s; docs/configuration.md lists what there is", unknown)
-    if not settings.is_loopback and not settings.api_keys:
+    if settings.is_open:
         log.warning(
             "listening on %s without API_KEYS: everybody who reaches it may use the service, nobody may change it",
             settings.host,
