@@ -43,7 +43,8 @@ class BareAsr(Bare):
         context = EngineContext(**{**config["context"], "model": Path(config["context"]["model"])})
         self._engine = asr_engines().get(config["engine"])(context)
         self._engine.load()
-        self._options = TranscribeOptions(language=config["language"])
+        # As the service asks for an answer in json.
+        self._options = TranscribeOptions(language=config["language"], timestamps=False)
 
     def call(self, value: str) -> tuple[float, str]:
         """Transcribe a file."""

@@ -112,6 +112,11 @@ class Call:
         if not self.done.is_set():
             self._process.send(Frame("cancel", call=self.number))
 
+    @property
+    def on_device(self) -> bool:
+        """Whether something of the call is on the device."""
+        return self._process.is_on_device(self.number)
+
     async def off_device(self) -> None:
         """Wait until nothing of the call is on the device, where its work may go on after its end."""
         await self._process.off_device(self.number)
@@ -224,6 +229,10 @@ class WorkerProcess:
         self._calls[call.number] = call
         self.send(Frame("call", call=call.number, data={"method": method, "params": dict(params)}))
         return call
+
+    def is_on_device(self, number: int) -> bool:
+        """Return whether the call with this number works on the device."""
+        return number in self._working
 
     async def off_device(self, number: int) -> None:
         """Wait until the call with this number does not work on the device, or the process has ended."""

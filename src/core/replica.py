@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 State = Literal["unloaded", "loading", "ready", "failed"]
 CANCEL_GRACE = 10.0
 """Seconds a process gets to stop a cancelled call before it is ended."""
-STUCK_SECONDS = 120.0
-"""Seconds that the work of a call may stay on the device after its end: longer than any run takes by itself."""
+STUCK_SECONDS = 300.0
+"""Seconds that the work of a call may stay on the device when nobody waits for it: longer than any run takes."""
 LOAD_PATIENCE = 5
 """Load timeouts after which a process that is still loading is taken for stuck and ended."""
 RETRY_SECONDS = 1.0
@@ -150,12 +150,15 @@ class Replica:
     async def cancel(self, call: Call) -> None:
         """Ask the process to stop a call, and end a process that does not."""
         call.cancel()
-        try:
-            async with asyncio.timeout(CANCEL_GRACE):
-                await call.done.wait()
-        except TimeoutError:
-            log.warning("call %d of %s did not stop; ending its process", call.number, self.name)
-            call.kill()
+        if await _stopped(call):
+            return
+        if call.on_device:
+            # A run cannot be broken off, and that of a large model on a CPU takes its time.
+            await self.watch(call)
+            if await _stopped(call):
+                return
+        log.warning("call %d of %s did not stop; ending its process", call.number, self.name)
+        call.kill()
 
     async def watch(self, call: Call) -> None:
         """Wait for the device to be done with a call that has ended, and end a process where it is stuck with it."""
@@ -255,6 +258,16 @@ class Replica:
             error = errors.Unavailable(f"the engine of {self.name} keeps crashing; waiting before a restart")
             error.retry_after = math.ceil(left)
             raise error
+
+
+async def _stopped(call: Call) -> bool:
+    """Give a cancelled call the time to stop, and tell whether it has."""
+    try:
+        async with asyncio.timeout(CANCEL_GRACE):
+            await call.done.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _kill(process: WorkerProcess) -> None:

@@ -18,7 +18,7 @@ import pytest
 from core import backoff, errors, replica
 from core.pool import WorkerPool
 from core.process import Call, WorkerSpec
-from core.replica import WorkerStatus
+from core.replica import Replica, WorkerStatus
 from core.workers import Worker
 
 HERE = Path(__file__).parent
@@ -298,6 +298,31 @@ async def test_a_device_that_is_stuck_with_a_call_that_was_left_costs_the_proces
         await left_on_the_device(worker)
         await until(lambda: not alive(pid))
         assert (await events(worker, "counts"))[0].data["running"] == 0
+
+
+async def test_a_call_that_cannot_stop_while_it_is_on_the_device_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "CANCEL_GRACE", 0.1)
+    waited: list[Call] = []
+    watch = Replica.watch
+
+    async def watching(self: Replica, call: Call) -> None:
+        waited.append(call)
+        await watch(self, call)
+
+    monkeypatch.setattr(Replica, "watch", watching)
+    async with sharing(tmp_path) as worker:
+        pid = await loaded_pid(worker)
+        async with worker.call("turn", {"then": "answer"}):
+            while (await events(worker, "counts"))[0].data["running"] != 1:
+                await asyncio.sleep(0.01)
+        await until(lambda: bool(waited))
+        monkeypatch.setattr(replica, "CANCEL_GRACE", 10.0)
+        await events(worker, "go")
+        await until(lambda: status(worker).calls == 0)
+        assert alive(pid)
+        assert status(worker).restarts == 0
 
 
 async def test_a_device_that_ends_the_work_of_a_call_that_was_left_costs_nothing(tmp_path: Path) -> None:

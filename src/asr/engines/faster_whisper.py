@@ -149,8 +149,11 @@ class FasterWhisperEngine(WindowEngine):
         return self._decoder.guess_language(work)
 
     def measure(self, seconds: float, windows: int = 1) -> None:
-        """Encode and decode windows of noise in one call, with as many tokens as `seconds` of speech have."""
-        self._run([self._noise(seconds)] * windows, tokens=max(1, round(seconds * _TOKENS_PER_SECOND)))
+        """Encode and decode windows of noise in as few calls as ever, with as many tokens as `seconds` of speech."""
+        work = self._noise(seconds)
+        at_once = windows if self.room is None else max(1, self.room // work.frames)
+        for first in range(0, windows, at_once):
+            self._run([work] * min(at_once, windows - first), tokens=max(1, round(seconds * _TOKENS_PER_SECOND)))
 
     @property
     def _name(self) -> str:

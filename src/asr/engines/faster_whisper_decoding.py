@@ -39,6 +39,7 @@ One that says all but the last of them twice is not believed: the text of the be
 window is decoded again with timestamps.
 """
 _SURE_OF_LANGUAGE = 0.5
+_USUAL_SAMPLES = 5
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
 
@@ -140,10 +141,11 @@ class Decoder:
             }
         else:
             beam = first.decoding.beam_size
-            search = {"beam_size": beam, "patience": own.patience}
+            # For fewer than one hypothesis, or more than the search waits for, CTranslate2 refuses the call.
+            patience = max(own.patience, 1 / beam)
+            search = {"beam_size": beam, "patience": patience}
             if not first.decoding.timestamps:
-                # No more than the search waits for, or CTranslate2 refuses the call.
-                search["num_hypotheses"] = max(1, min(beam, int(beam * own.patience)))
+                search["num_hypotheses"] = max(1, min(beam, int(beam * patience)))
         told = {
             "length_penalty": own.length_penalty,
             "repetition_penalty": own.repetition_penalty,
@@ -156,8 +158,9 @@ class Decoder:
             "max_initial_timestamp_index": round(own.max_initial_timestamp / TIMESTAMP_SECONDS),
         }
         prompts = [[*work.context, *self._start(work)] for work in works]
-        # Samples take memory like encodings, each for itself.
-        with foreign_errors(), self._room_for(first.frames if first.temperature > 0 else 0):
+        # The samples of a window take memory each for itself: the usual number as much as its encoding.
+        sampled = first.frames * first.decoding.best_of // _USUAL_SAMPLES if first.temperature > 0 else 0
+        with foreign_errors(), self._room_for(sampled):
             return self._model.model.generate(encoding, prompts, **{**told, **search, **options})
 
     def _start(self, work: WhisperWork) -> list[int]:

@@ -29,7 +29,8 @@ class FasterWhisperOptions(EngineOptions):
         default=None,
         ge=1,
         le=64,
-        description="The most windows decoded in one call; by default 4 on a CPU and 16 on a GPU.",
+        description="The most windows decoded in one call; by default 4 on a CPU, where they are at most 36 s long "
+        "together, and 16 on a GPU.",
     )
     multilingual: bool = Field(
         default=False, description="Whether the language is detected anew in every window, where none was given."

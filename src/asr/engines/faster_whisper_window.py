@@ -60,7 +60,8 @@ class WhisperWork(WindowWork):
         how = self.decoding
         search = (how.beam_size, how.best_of, how.timestamps, how.aligned)
         object.__setattr__(self, "key", (len(self.context), self.temperature, search, start))
-        object.__setattr__(self, "length", self.frames)
+        # Every sample takes memory like a window.
+        object.__setattr__(self, "length", self.frames * (how.best_of if self.temperature > 0 else 1))
 
     @property
     def temperature(self) -> float:

@@ -118,7 +118,7 @@ def undecided(result: WindowText | WindowWork) -> WhisperWork:
 
 
 @pytest.mark.parametrize(
-    ("beam", "patience", "hypotheses"), [(5, 1.0, 5), (1, 1.0, 1), (5, 2.0, 5), (5, 0.4, 2), (4, 0.5, 2), (2, 0.1, 1)]
+    ("beam", "patience", "hypotheses"), [(5, 1.0, 5), (1, 1.0, 1), (5, 2.0, 5), (5, 0.4, 2), (4, 0.5, 2)]
 )
 def test_without_timestamps_all_that_the_beam_found_is_asked_for(beam: int, patience: float, hypotheses: int) -> None:
     made, model = decoder(patience=patience)
@@ -126,6 +126,14 @@ def test_without_timestamps_all_that_the_beam_found_is_asked_for(beam: int, pati
     (call,) = model.calls
     assert (call["beam_size"], call["patience"], call["num_hypotheses"]) == (beam, patience, hypotheses)
     assert call["prompts"] == [[START, NO_TIMESTAMPS]]
+
+
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_one_finished_beam_is_always_waited_for(timestamps: bool) -> None:
+    made, model = decoder(patience=0.1)
+    made.decode([work(beam_size=2, timestamps=timestamps)])
+    assert model.calls[0]["patience"] == 0.5
+    assert model.calls[0].get("num_hypotheses", 1) == 1
 
 
 def test_with_timestamps_only_the_best_is_asked_for() -> None:
@@ -206,6 +214,13 @@ def test_a_kept_encoding_does_not_hold_those_of_the_other_windows() -> None:
         assert kept.max() == row + 1
         assert kept.base is None, "a view would keep the whole array"
         assert not np.shares_memory(kept, batch)
+
+
+def test_many_samples_take_the_room_of_many_windows() -> None:
+    hot = TranscribeOptions(language="en", temperature=(1.0,), best_of=20)
+    how = decoding(FasterWhisperOptions(), hot)
+    assert work(900).length == 900
+    assert replace(work(900), decoding=how).length == 20 * 900
 
 
 @pytest.mark.parametrize(
