@@ -109,8 +109,8 @@ def is_acceptable(attempt: Attempt, options: FasterWhisperOptions) -> bool:
 def is_silence(attempt: Attempt, options: FasterWhisperOptions) -> bool:
     """Tell whether the window is left out as one in which nobody speaks.
 
-    Whisper asks the log-probability alone, which is high in the loops that it writes about silence: thirty seconds of
-    it took the whole ladder of temperatures, half a minute, and were left out in the end.
+    Whisper asks the log-probability alone, which is high in the loops that it writes about silence: they would take the
+    whole ladder of temperatures, and be left out in the end.
     """
     if options.no_speech_threshold is None or attempt.no_speech_prob <= options.no_speech_threshold:
         return False
