@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 State = Literal["unloaded", "loading", "ready", "failed"]
 CANCEL_GRACE = 10.0
 """Seconds a process gets to stop a cancelled call before it is ended."""
-STUCK_SECONDS = 300.0
+STUCK_SECONDS = 120.0
 """Seconds that the work of a call may stay on the device when nobody waits for it: longer than any run takes."""
 LOAD_PATIENCE = 5
 """Load timeouts after which a process that is still loading is taken for stuck and ended."""

@@ -39,7 +39,7 @@ One that says all but the last of them twice is not believed: the text of the be
 window is decoded again with timestamps.
 """
 _SURE_OF_LANGUAGE = 0.5
-_USUAL_SAMPLES = 5
+_USUAL_SAMPLES = 5  # the default of `best_of`
 # CTranslate2 has one class, RuntimeError, for all that goes wrong: only the text tells a full device from the rest.
 _OUT_OF_MEMORY = re.compile(r"out of memory|alloc_failed|failed to allocate", re.IGNORECASE)
 
@@ -55,7 +55,7 @@ class Decoder:
         *,
         on_cpu: bool,
         slots: int,
-        usual_frames: int = FULL_FRAMES,
+        usual_frames: int,
     ) -> None:
         self._library = library
         self._model = model

@@ -101,25 +101,31 @@ def once(found: Sequence[tuple[Tokens, float]], count: int, duration: float) -> 
 
 
 def is_acceptable(attempt: Attempt, options: FasterWhisperOptions) -> bool:
-    """Tell whether Whisper would keep this text and not try the next temperature."""
+    """Tell whether this text is kept, or left out as silence, and the next temperature not tried."""
     unsure = options.log_prob_threshold is not None and attempt.avg_logprob < options.log_prob_threshold
-    if unsure and options.no_speech_threshold is not None and attempt.no_speech_prob > options.no_speech_threshold:
-        return True  # silence
-    ratio = options.compression_ratio_threshold
-    return not unsure and (ratio is None or attempt.compression_ratio <= ratio)
+    return is_silence(attempt, options) or not (unsure or _loops(attempt, options))
 
 
 def is_silence(attempt: Attempt, options: FasterWhisperOptions) -> bool:
-    """Tell whether Whisper would leave the window out as one in which nobody speaks."""
+    """Tell whether the window is left out as one in which nobody speaks.
+
+    Whisper asks the log-probability alone, which is high in the loops that it writes about silence: they would take the
+    whole ladder of temperatures, and be left out in the end.
+    """
     if options.no_speech_threshold is None or attempt.no_speech_prob <= options.no_speech_threshold:
         return False
-    return options.log_prob_threshold is None or attempt.avg_logprob <= options.log_prob_threshold
+    sure = options.log_prob_threshold
+    return sure is None or attempt.avg_logprob <= sure or _loops(attempt, options)
+
+
+def _loops(attempt: Attempt, options: FasterWhisperOptions) -> bool:
+    ratio = options.compression_ratio_threshold
+    return ratio is not None and attempt.compression_ratio > ratio
 
 
 def best(attempts: Sequence[Attempt], options: FasterWhisperOptions) -> Attempt:
     """Return the likeliest of texts none of which is acceptable, one that does not loop if there is one."""
-    ratio = options.compression_ratio_threshold
-    no_loops = [attempt for attempt in attempts if ratio is not None and attempt.compression_ratio <= ratio]
+    no_loops = [attempt for attempt in attempts if not _loops(attempt, options)]
     return max(no_loops or attempts, key=lambda attempt: attempt.avg_logprob)
 
 

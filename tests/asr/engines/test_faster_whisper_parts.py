@@ -258,6 +258,10 @@ def test_whispers_own_rules_decide_about_full_windows() -> None:
         True,
         False,
     ]
+    made_up = replace(loop, no_speech_prob=0.7)
+    assert is_silence(made_up, options), "a loop over what is hardly speech is not tried again"
+    assert is_acceptable(made_up, options)
+    assert not is_silence(loop, options)
     unsurer = replace(GOOD, avg_logprob=-2.0)
     assert best([loop, unsurer, unsure], options) is unsure
     assert best([replace(loop, avg_logprob=-0.5), loop], options) is loop
