@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import conversations, environments, verification
+from bench import audio, conversations, environments, verification
 from bench.conversations import AMI, CONV2, CONV3, NOISY, SAMPLE, Conversation
 from bench.der import ENVIRONMENT, STRICT, Rates, Scored, require_metrics, score
 from bench.diarization_plan import FAST, GE2E, MODELS, OURS, DiarizationBench
@@ -176,14 +176,14 @@ def voices(bench: DiarizationBench) -> Part:
         with loaded(model, threads=plan.threads) as engine:
             for seconds in plan.voice_seconds:
                 bench.say(f"{name}: {len(files)} voices{f', first {seconds:g} s' if seconds else ''}")
-                frames = None if seconds is None else round(seconds * conversations.RATE)
+                frames = None if seconds is None else round(seconds * audio.RATE)
                 found = [engine.embed(path, frames) for path in files]
                 threshold = float(engine.facts["encoder"]["verify"])
                 part.rows.append(voice_row(name, seconds, found, speakers, threshold))
                 if seconds is None:
                     part.figures |= voice_figures(name, part.rows[-1])
-                    audio = sum(pcm.duration for path in files if (pcm := wav.probe(path)) is not None)
-                    part.details[f"{name}, audio-s/s"] = round(audio / sum(one.seconds for one in found), 1)
+                    spoken = sum(pcm.duration for path in files if (pcm := wav.probe(path)) is not None)
+                    part.details[f"{name}, audio-s/s"] = round(spoken / sum(one.seconds for one in found), 1)
     return part
 
 

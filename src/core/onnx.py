@@ -60,7 +60,7 @@ def open_session(
     `durations` is the chain of operators that makes the model's durations; they become its output DURATIONS, where
     the model is as expected.
     """
-    import onnxruntime
+    import onnxruntime  # noqa: PLC0415 - only an engine's process loads it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = context.threads or usable_cores()

@@ -19,8 +19,8 @@ from asr.api.fields import Fields
 from asr.api.schemas import TranscriptionRequest
 from asr.api.speakers import check_people, read_references
 from asr.attributed import together
-from asr.diarization.attribution import names_of
 from asr.diarization.answer import diarization_object, shown_names, turn_texts
+from asr.diarization.attribution import names_of
 from asr.diarization.engine import Diarization
 from asr.diarization.known import KnownVoice, voices
 from asr.diarization.rttm import rttm

@@ -21,7 +21,8 @@ class Clip:
     @property
     def channels(self) -> int:
         """Channels."""
-        return self._samples.shape[1]
+        count: int = self._samples.shape[1]
+        return count
 
     def read(self, start: int, stop: int, *, channel: int | None = None) -> Samples:
         """Return samples [start, stop) of one channel, None for the average of all; what lies outside is silence."""

@@ -121,7 +121,7 @@ def _moments(
     voices: Activity, frames: Frames, project: Projection, own: tuple[float, float]
 ) -> Iterator[tuple[float, Vector]]:
     """Yield the middles of short windows in the own part of a window, and their vectors."""
-    single = _nearest(alone(voices).any(axis=1), len(frames)).astype(np.float32)
+    single = _nearest(alone(voices), len(frames)).sum(axis=1, dtype=np.float32)
     half = round(_MOMENT_SECONDS / 2 / FRAME_SECONDS)
     for middle in np.arange(own[0] + _MOMENT_STEP / 2, own[1], _MOMENT_STEP).tolist():
         place = round(middle / FRAME_SECONDS)

@@ -138,4 +138,5 @@ def _filters() -> Floats:
     bins = np.linspace(0, SAMPLE_RATE / 2, FRAME // 2 + 1)[:, None]
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
-    return (np.maximum(np.minimum(rising, falling), 0) * 2 / (high - low)).astype(np.float32)
+    weights: Floats = (np.maximum(np.minimum(rising, falling), 0) * 2 / (high - low)).astype(np.float32)
+    return weights

@@ -25,8 +25,8 @@ from core.errors import (
     UnsupportedParameter,
     VoiceNotFound,
 )
-from tts.engine import TtsEngine
 from core.onnx import open_session
+from tts.engine import TtsEngine
 from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, VoiceNotFound
-from tts.engine import TtsEngine
 from core.onnx import open_session
+from tts.engine import TtsEngine
 from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils import languages
