@@ -38,7 +38,7 @@ class Catalogue:
 
         Models lie in `cache`; `mirror` is a folder that pulls look into first. `engine` is the service's setting: one
         that no model of the catalogue is for opens every folder that an operator names, and its own name means itself,
-        without any weights.
+        without any weights; so does ENGINE/MODEL, whatever aliases the catalogue has, for an engine that knows MODEL.
         """
         return cls(read_catalogue(data), cache, mirror=mirror, engine=engine)
 
@@ -55,6 +55,8 @@ class Catalogue:
         No name, and the names that stand for "the default model", mean `default`. A model that is not installed is
         returned with `path` None. Raises ModelNotFound that lists the ids. Names from the network go to `lookup`.
         """
+        if name and task and self._is_outside(name):
+            return ModelRef(id=name, task=task, engine=self._outside_engine or "", translates=True, weightless=True)
         if not name or self._named(name):
             return self.lookup(name, task, default=default)
         if name == self._outside_engine and task:
@@ -177,6 +179,10 @@ class Catalogue:
             # A folder that is called like a model of the catalogue is not that model.
             return replace(ref, id=str(folder)) if self._named(ref.id) else ref
         raise ModelNotFound(f"no engine knows the files in the folder {folder.name!r}", param="model")
+
+    def _is_outside(self, name: str) -> bool:
+        """Return whether a name is that of an engine outside the catalogue and, behind a slash, a model it knows."""
+        return bool(self._outside_engine) and name.startswith(f"{self._outside_engine}/") and not _as_folder(name)
 
     def _means_default(self, name: str, task: str | None) -> bool:
         return any(name.casefold() in names for of, names in self._defaults.items() if task in {None, of})

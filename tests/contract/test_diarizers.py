@@ -50,7 +50,7 @@ CASES = [
     pytest.param(Case("fake-diarizer", hears=False), id="fake-diarizer"),
     pytest.param(Case("channels", channels=2), id="channels"),
     pytest.param(Case("community1", "diarization-community1"), id="community1", marks=pytest.mark.e2e),
-    pytest.param(Case("fast", "wespeaker-resnet34-lm", speakers=None), id="fast", marks=pytest.mark.e2e),
+    pytest.param(Case("fast", "wespeaker-resnet34-lm"), id="fast", marks=pytest.mark.e2e),
     pytest.param(Case("ge2e", "ge2e", speakers=None), id="ge2e", marks=pytest.mark.e2e),
 ]
 

@@ -227,6 +227,15 @@ class TestNames:
         default = "small" if task == ASR else "en_US-joe-medium"
         assert catalogue.lookup(name, task, default=default) == catalogue.resolve(default)
 
+    @pytest.mark.parametrize("model", ["community-1", "speaker-diarization-community-1", "speaker-diarization-3.1"])
+    def test_an_outside_engines_models_are_its_own_whatever_the_aliases(self, tmp_path: Path, model: str) -> None:
+        catalogue = Catalogue.load(tmp_path, engine="pyannote")
+        name = f"pyannote/{model}"
+        found = catalogue.resolve(name, SPEAKERS)
+        assert (found.id, found.engine, found.installed) == (name, "pyannote", True)
+        assert catalogue.lookup(name, SPEAKERS, default=name) == found, "a client names what the operator chose"
+        assert catalogue.resolve("ge2e", SPEAKERS).engine == "ge2e"
+
     def test_names_of_other_pipelines_mean_the_default_diarization_model(self, catalogue: Catalogue) -> None:
         for name in ("pyannote/speaker-diarization-3.1", "", None):
             assert catalogue.lookup(name, SPEAKERS, default="ge2e").id == "ge2e"

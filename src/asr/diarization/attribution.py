@@ -94,15 +94,15 @@ class Attributor:
             self._count += 1
 
 
-async def attribution(service: AsrService, audio: PcmFile, asked: SpeakersAsked) -> Attribution:
+async def attribution(service: AsrService, audio: PcmFile, asked: SpeakersAsked, *, sha256: str = "") -> Attribution:
     """Tell who speaks when in a recording.
 
     It waits for its turn however long that takes: the transcription that it is for has been let in. Raises what
-    Diarizer.diarize raises, and with `identify` what People.names raises.
+    Diarizer.diarize raises, which also has `sha256`, and with `identify` what People.names raises.
     """
     diarizer = service.diarizer
     model = diarizer.resolve(asked.model)
-    found = await diarizer.diarize(audio, asked.options, model=model, wait=True)
+    found = await diarizer.diarize(audio, asked.options, model=model, sha256=sha256, wait=True)
     return Attribution(
         turns=found.exclusive,
         names=await names_of(service, found.embeddings, asked.known, model=model, identify=asked.identify),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.diarization.engine import DiarizeOptions
+from asr.diarization.shares import part, unheard
 from asr.diarization.vbx import Matrix, Plda, refine, unit
 
 Labels = npt.NDArray[np.int64]
 NOBODY = -1
 """The speaker of a voice that nobody has."""
+_GROWN = 0.7  # share of the work that is done when there are clusters, of whatever number
+_LEAST_MEMBERS, _LEAST_SHARE = 3, 0.1  # what a cluster must have of the embeddings to be a speaker; the smaller of both
 PORTION = 2500
 """Embeddings in one tree: half an hour of windows. A tree takes the square of it in time and memory."""
 
@@ -32,20 +35,34 @@ class Clustering:
     fb: float = 0.8
     merge: float = 0.72
 
-    def centroids(self, embeddings: Matrix, plda: Plda, options: DiarizeOptions) -> Matrix:
+    def centroids(
+        self,
+        embeddings: Matrix,
+        plda: Plda,
+        options: DiarizeOptions,
+        *,
+        progress: Callable[[float], None] = unheard,
+    ) -> Matrix:
         """Return a vector for each speaker, shape (speakers, size), of embeddings of shape (count, size).
 
         There are as many as the options say, as far as there are embeddings that differ; one embedding at least is
         needed. Long recordings are taken in portions, whose speakers are joined where their centroids are alike.
+        `progress` is told the share that is done; what it raises ends the work.
         """
-        parts = [embeddings[part] for part in portions(len(embeddings))]
-        each = [self._refined(part, plda, grow(part, self.threshold)) for part in parts]
+        parts = [embeddings[portion] for portion in portions(len(embeddings))]
+        each = []
+        for index, portion in enumerate(parts):
+            progress(_GROWN * index / len(parts))
+            each.append(self._refined(portion, plda, grow(portion, self.threshold)))
+        progress(_GROWN)
         found = merged(np.concatenate([one for one, _ in each]), np.concatenate([one for _, one in each]), self.merge)
         if len(parts) > 1:
             again, weights = self._refined(embeddings, plda, nearest(embeddings, found))
             found = merged(again, weights, self.merge)
         wanted = _wanted(len(found), options, there=len(embeddings))
-        return found if wanted == len(found) else averages(embeddings, cut(embeddings, wanted))
+        if wanted == len(found):
+            return found
+        return averages(embeddings, cut(embeddings, wanted, progress=part(progress, _GROWN, 1)))
 
     def _refined(self, embeddings: Matrix, plda: Plda, labels: Labels) -> tuple[Matrix, Matrix]:
         """Return the centroids that VBx finds, (speakers, size), and how many embeddings each has, (speakers,)."""
@@ -72,39 +89,59 @@ def grow(embeddings: Matrix, threshold: float) -> Labels:
     return labels
 
 
-def cut(embeddings: Matrix, count: int) -> Labels:
+def cut(embeddings: Matrix, count: int, *, progress: Callable[[float], None] = unheard) -> Labels:
     """Return `count` clusters of embeddings, numbered from 0; fewer where not so many differ.
 
     Two clusters are as far apart as their members are on average, by cosine distance.
     """
-    small = _condensed(embeddings)
+    small = _condensed(embeddings, progress)
     return _tree(averages(embeddings, small), count, "maxclust")[small]
 
 
-def split(embeddings: Matrix, threshold: float, options: DiarizeOptions) -> Labels:
+def split(
+    embeddings: Matrix,
+    threshold: float,
+    options: DiarizeOptions,
+    *,
+    progress: Callable[[float], None] = unheard,
+) -> Labels:
     """Return the clusters of embeddings, numbered from 0: as `cut`, those nearer than `threshold` are one.
 
-    There are as many as the options say, whatever the threshold.
+    A cluster of very few is noise, not a speaker: they go to the nearest other one. There are as many clusters as the
+    options say, whatever the threshold.
     """
-    small = _condensed(embeddings)
+    small = _condensed(embeddings, progress)
     points = averages(embeddings, small)
     # Of unit vectors, the square of the distance is twice the cosine distance.
-    labels = _tree(points, 2 * threshold, "distance")
+    labels = _without_few(embeddings, _tree(points, 2 * threshold, "distance")[small])
     found = int(labels.max()) + 1
     wanted = _wanted(found, options, there=len(points))
-    return labels[small] if wanted == found else _tree(points, wanted, "maxclust")[small]
+    return labels if wanted == found else _tree(points, wanted, "maxclust")[small]
 
 
-def _condensed(embeddings: Matrix) -> Labels:
+def _without_few(embeddings: Matrix, labels: Labels) -> Labels:
+    """Return clusters, numbered from 0, of which each has enough members; the largest stays in any case."""
+    members = np.bincount(labels)
+    least = min(_LEAST_MEMBERS, max(round(_LEAST_SHARE * len(labels)), 1), int(members.max()))
+    large = np.flatnonzero(members >= least)
+    return np.where(
+        members[labels] >= least,
+        np.searchsorted(large, labels),
+        nearest(embeddings, averages(embeddings, labels)[large]),
+    )
+
+
+def _condensed(embeddings: Matrix, progress: Callable[[float], None]) -> Labels:
     """Return groups of embeddings that are much alike, as many as a tree should have; few ones are a group each."""
     if len(embeddings) <= PORTION:
         return np.arange(len(embeddings), dtype=np.int64)
     parts = list(portions(len(embeddings)))
     labels = np.empty(len(embeddings), dtype=np.int64)
     count = 0
-    for part in parts:
-        labels[part] = count + _tree(embeddings[part], max(PORTION // len(parts), 1), "maxclust")
-        count = int(labels[part].max()) + 1
+    for index, portion in enumerate(parts):
+        progress(index / len(parts))
+        labels[portion] = count + _tree(embeddings[portion], max(PORTION // len(parts), 1), "maxclust")
+        count = int(labels[portion].max()) + 1
     return labels
 
 

@@ -6,7 +6,7 @@ windows of ten seconds, a vector for each voice, speakers out of these vectors, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from asr.diarization.vbx import unit
 
 WINDOW_SECONDS = 10.0
 WINDOW = round(WINDOW_SECONDS * SAMPLE_RATE)
-VOICES = 3
+FRAMES, VOICES = 589, 3
 GRID = Grid(first=0.0619375 / 2, step=0.016875)
 """Frames of the segmentation model: the width of what it sees, and from one to the next."""
 CLEAN_SHARE = 0.2
@@ -29,6 +29,7 @@ _LEAST_FRAMES = 3  # of the encoder, 0.24 s: with fewer alone, a vector is made 
 _MOMENT_SECONDS, _MOMENT_STEP = 1.5, 0.5
 _MOMENT_FRAMES = 6  # of the encoder, 0.48 s in which one voice is alone
 _MOMENT_WEIGHT = 4.0  # what a whole difference in cosine similarity counts against the votes of all windows
+_DECIDED = 1 << 15  # frames that are decided at once, 9 minutes: memory is that of a few numbers per speaker of each
 _MOMENT_REACH = 1.0  # seconds around its middle of which a moment tells
 
 
@@ -162,9 +163,8 @@ def together(
     sound of the moment counts besides: in noise, windows of ten seconds with several voices are taken for each other.
     Somebody does then, even where no window knows who.
     """
-    speakers = len(centroids)
     windows, per_window, _ = heard.active.shape
-    strength = np.zeros((frames + per_window, speakers), dtype=np.float32)
+    strength = np.zeros((frames + per_window, len(centroids)), dtype=np.float32)
     count, seen = np.zeros(len(strength), dtype=np.float32), np.zeros(len(strength), dtype=np.float32)
     for window in range(windows):
         start = round(window * heard.step / GRID.step)
@@ -174,39 +174,46 @@ def together(
         seen[part] += 1
         for speaker in set(labels[window].tolist()) - {NOBODY}:
             strength[part, speaker] += active[:, labels[window] == speaker].any(axis=1)
-    many = np.rint(count / np.maximum(seen, 1)).astype(np.int64)[:frames]
-    strength = strength[:frames] / np.maximum(seen[:frames, None], 1)
-    single = many == 1
-    strength[single] = 1 + strength[single] + _MOMENT_WEIGHT * _resemblance(heard, centroids, np.flatnonzero(single))
-    return strongest(strength, many), strongest(strength, np.minimum(many, 1))
+    seen = np.maximum(seen, 1)
+    many = np.rint(count / seen).astype(np.int64)
+    alike = unit(heard.sounds) @ unit(centroids).T
+    alike -= alike.mean(axis=1, keepdims=True)
+    every, single = np.zeros((2, frames, len(centroids)), dtype=np.bool_)
+    for first in range(0, frames, _DECIDED):
+        part = slice(first, min(first + _DECIDED, frames))
+        strong = strength[part] / seen[part, None]
+        alone = np.flatnonzero(many[part] == 1)
+        strong[alone] = 1 + strong[alone] + _MOMENT_WEIGHT * _resemblance(heard.moments, alike, first + alone)
+        every[part] = strongest(strong, many[part])
+        single[part] = strongest(strong, np.minimum(many[part], 1))
+    return every, single
 
 
 def _resemblance(
-    heard: Heard, centroids: npt.NDArray[np.float64], frames: npt.NDArray[np.integer]
+    moments: npt.NDArray[np.float64], alike: npt.NDArray[np.float64], frames: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
     """Return how much more each speaker's voice resembles the moments around some frames than the average one's.
 
-    Shape (frames, speakers), from -1 to 1; 0 where there is no moment near.
+    `alike` is that of each moment, shape (moments, speakers). The result has shape (frames, speakers), from -1 to 1; 0
+    where there is no moment near.
     """
-    found = np.zeros((len(frames), len(centroids)))
-    if not len(heard.moments):
+    found = np.zeros((len(frames), alike.shape[1]))
+    if not len(moments):
         return found
-    alike = unit(heard.sounds) @ unit(centroids).T
-    alike -= alike.mean(axis=1, keepdims=True)
     seconds = GRID.first + frames * GRID.step
-    for speaker in range(len(centroids)):
-        found[:, speaker] = np.interp(seconds, heard.moments, alike[:, speaker])
-    after = np.clip(np.searchsorted(heard.moments, seconds), 0, len(heard.moments) - 1)
+    for speaker, likeness in enumerate(alike.T):
+        found[:, speaker] = np.interp(seconds, moments, likeness)
+    after = np.clip(np.searchsorted(moments, seconds), 0, len(moments) - 1)
     before = np.maximum(after - 1, 0)
-    away = np.minimum(abs(heard.moments[after] - seconds), abs(heard.moments[before] - seconds))
+    away = np.minimum(abs(moments[after] - seconds), abs(moments[before] - seconds))
     found[away > _MOMENT_REACH] = 0
     return found
 
 
-def vectors(heard: Heard) -> npt.NDArray[np.float64]:
-    """Return the vectors out of which speakers are found: of clean voices, or of all where there are too few."""
-    chosen: Sequence[npt.NDArray[np.bool_]] = (heard.clean, heard.speaks)
-    for which in chosen:
-        if which.any():
-            return heard.embeddings[which].astype(np.float64)
-    return np.zeros((0, heard.embeddings.shape[-1]))
+def vectors(heard: Heard, *, least: int = 1) -> npt.NDArray[np.float64]:
+    """Return the vectors out of which speakers are found, (count, size): of clean voices, or of all.
+
+    All count where fewer than `least` are clean: so many speakers are asked for.
+    """
+    which = heard.clean if heard.clean.sum() >= least else heard.speaks
+    return heard.embeddings[which].astype(np.float64)

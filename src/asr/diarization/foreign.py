@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,19 @@ import numpy as np
 from asr.diarization.engine import Diarization, DiarizeOptions, Turn, Vector
 from asr.diarization.likeness import unit
 from asr.diarization.timeline import cleaned, cleaned_exclusive, numbered
+
+_HEARD_SECONDS = 0.5  # until whoever waits for a library asks again whether anybody waits for him
+
+
+@contextmanager
+def held(lock: threading.Lock, progress: Callable[[float], None]) -> Iterator[None]:
+    """Hold a lock in the block. What `progress` raises ends the wait for it, too."""
+    while not lock.acquire(timeout=_HEARD_SECONDS):
+        progress(0.0)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def adopted(

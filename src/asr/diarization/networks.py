@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from asr.diarization import fbank
 from asr.diarization.clip import Clip
+from asr.diarization.community import FRAMES, VOICES, WINDOW
 from asr.diarization.engine import SAMPLE_RATE, EncoderFacts, Vector
 from asr.diarization.shares import unheard
 from asr.diarization.stats import STRIDE, Frames, Projection, encoded, level
@@ -34,10 +35,22 @@ _NAME_DIGITS = 12
 
 
 class Segmentation:
-    """Tells which voices speak in windows of ten seconds: input `waveforms`, output (windows, frames, voices)."""
+    """Tells which voices speak in windows of ten seconds: input `waveforms`, output (windows, FRAMES, VOICES).
+
+    Raises ModelBroken for a file that is something else.
+    """
 
     def __init__(self, path: Path, context: EngineContext) -> None:
-        self._session = open_session(path, context)
+        self._session = open_session(path, context, spins=False)
+        try:
+            shape = self(np.zeros((1, 1, WINDOW), dtype=np.float32)).shape
+        except Exception as error:  # the seam: onnxruntime's errors share no base class
+            raise ModelBroken(f"{path.name} is not a segmentation model that can be used: {error}") from error
+        if shape != (1, FRAMES, VOICES):
+            raise ModelBroken(
+                f"{path.name} is not a segmentation model that can be used: it answers {shape} to a window of ten "
+                f"seconds, not {(1, FRAMES, VOICES)}: whether each of {VOICES} voices speaks, powerset decoded"
+            )
 
     def __call__(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return 1 where a voice speaks, of windows of shape (windows, 1, samples)."""
@@ -60,11 +73,15 @@ class SpeakerNetwork:
             more = graph.more_outputs({_FRAMES: graph.made_by("Relu", "Reshape"), _MATRIX: matrix, _BIAS: bias})
         except (NotOneTensor, ValueError) as error:
             raise ModelBroken(f"{path.name} is not a speaker encoder that can be used: {error}") from error
-        self._session = open_session(path, context, content=model + more)
+        self._session = open_session(path, context, content=model + more, spins=False)
         energies = np.zeros((1, 2 * STRIDE, fbank.MELS), dtype=np.float32)
-        found = self._session.run([_MATRIX, _BIAS], {"fbank": energies, "weights": _ones(energies)})
-        self.project = Projection(*found)
-        self.size = len(self.project.bias)
+        try:
+            found = self._session.run([_MATRIX, _BIAS], {"fbank": energies, "weights": _ones(energies)})
+            self.project = Projection(*found)
+            self.size = len(self.project.bias)
+            self.project(self.encode(energies[0]), np.ones((1, 2), dtype=np.float32))
+        except Exception as error:  # the seam: onnxruntime's errors share no base class
+            raise ModelBroken(f"{path.name} is not a speaker encoder that can be used: {error}") from error
 
     def encode(self, energies: Frames) -> Frames:
         """Return the frames, shape (count / STRIDE, width), of energies of shape (count, MELS)."""

@@ -63,6 +63,8 @@ FROM samples JOIN people ON people.seq = samples.person
 WHERE samples.model = ? AND samples.size = ? ORDER BY people.seq
 """
 _DTYPE = "<f4"
+_JOINERS = "\u200c\u200d"
+"""Names in Persian and in Indic scripts are spelled with these, and many emoji; they have no width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class People:
     """
 
     def __init__(self, path: Path, *, enabled: bool) -> None:
-        self._database = Database(path, schema=SCHEMA, version=VERSION)
+        # Whoever deletes the file wants everybody forgotten.
+        self._database = Database(path, schema=SCHEMA, version=VERSION, rescue=False)
         self._enabled = enabled
 
     @classmethod
@@ -187,14 +190,6 @@ class People:
             rows = connection.execute(f"{_PEOPLE} GROUP BY people.seq ORDER BY people.seq").fetchall()
         return [_person(row) for row in rows]
 
-    def find(self, key: str) -> Person:
-        """Return the person with this id or name; NotFound without one."""
-        wanted = name_key(key)
-        for person in self.everybody():
-            if person.id == key or name_key(person.name) == wanted:
-                return person
-        raise _unknown()
-
     def forget(self, person_id: str) -> None:
         """Delete somebody with all their voiceprints, and what the files still hold of them.
 
@@ -246,16 +241,22 @@ class People:
 def check_name(given: str | None) -> str:
     """Return a person's name, without blanks around it. Raises MissingParameter, InvalidRequest."""
     name = unicodedata.normalize("NFC", given or "").strip()
-    if not name:
+    if not name_key(name):
         raise errors.MissingParameter("the parameter 'name' is required", param="name")
-    if len(name) > MAX_NAME_CHARS or not name.isprintable():
+    if len(name) > MAX_NAME_CHARS or not all(map(_may_be_in_name, name)):
         raise errors.InvalidRequest(f"a name is one line of at most {MAX_NAME_CHARS} characters", param="name")
     return name
 
 
 def name_key(name: str) -> str:
     """Return what all spellings of one name have in common."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    joined = unicodedata.normalize("NFKC", name).casefold().translate(dict.fromkeys(map(ord, _JOINERS)))
+    return " ".join(joined.split())
+
+
+def _may_be_in_name(character: str) -> bool:
+    # isprintable knows no blank but the ASCII one.
+    return character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
 
 
 def check_labels(given: Mapping[str, object]) -> dict[str, str]:

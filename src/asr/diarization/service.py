@@ -23,6 +23,7 @@ from asr.diarization.engine import (
 )
 from asr.diarization.engine_factory import registry
 from asr.pieces import EXPRESS_SECONDS
+from asr.poison import Poison
 from asr.settings import AsrSettings
 from core import errors
 from core.catalogue import Catalogue
@@ -68,6 +69,7 @@ class Diarizer:
         self._settings = settings
         self._metrics = metrics
         self._spool = spool
+        self._poison = Poison()
         self.host = ModelHost(
             Catalogue.load(settings.places.cache, engine=settings.diarization_engine),
             task=TASK,
@@ -137,15 +139,18 @@ class Diarizer:
         options: DiarizeOptions,
         *,
         model: ModelRef,
+        sha256: str = "",
         wait: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Diarization:
         """Tell who speaks when; `on_progress` is told the share that is done, from 0 to 1.
 
-        Whoever cancels this ends the work. The file must stay until then. Raises what `check` does, and everything that
-        ModelHost.call raises, which also has `wait`.
+        Whoever cancels this ends the work. The file must stay until then. `sha256` of the upload lets one that killed
+        the engine twice be refused. Raises what `check` does, UnprocessableAudio, and everything that ModelHost.call
+        raises, which also has `wait`.
         """
         self.check(options, model)
+        self._poison.check(sha256)
         params = {"pcm": audio.to_dict(), "options": asdict(options)}
         short = audio.duration <= EXPRESS_SECONDS
         found: Diarization | None = None
@@ -153,11 +158,12 @@ class Diarizer:
             model, "diarize", params, timeout=self._settings.timeout, short=short, wait=wait
         ) as call:
             started = time.monotonic()
-            async for event in call:
-                if event.name == "diarization":
-                    found = _diarization(event.data)
-                elif event.name == "progress" and on_progress is not None:
-                    on_progress(event.data["share"])
+            with self._poison.watch(sha256):
+                async for event in call:
+                    if event.name == "diarization":
+                        found = _diarization(event.data)
+                    elif event.name == "progress" and on_progress is not None:
+                        on_progress(event.data["share"])
             self._metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
         if found is None:
             raise errors.InternalError("the diarization ended without a result")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from asr.diarization.clustering import Labels, averages, nearest, split
+from asr.diarization.clustering import averages, nearest, split
 from asr.diarization.engine import Diarization, DiarizeOptions, Turn
+from asr.diarization.shares import unheard
 from asr.diarization.timeline import cleaned_exclusive, numbered
 from asr.diarization.vbx import Matrix, unit
 from utils.audio.spans import Span
@@ -45,16 +46,31 @@ def cut_up(speech: Iterable[Span], *, size: float, step: float) -> Iterator[Piec
 
 
 def told(
-    pieces: Sequence[Piece], embeddings: Matrix, options: DiarizeOptions, *, threshold: float, least: float
+    pieces: Sequence[Piece],
+    embeddings: Matrix,
+    options: DiarizeOptions,
+    *,
+    threshold: float,
+    least: float,
+    progress: Callable[[float], None] = unheard,
 ) -> Diarization:
     """Return who speaks when, of windows and their vectors, shape (windows, size).
 
     Speakers are the clusters of the vectors whose windows have `least` seconds (of all where none has), by the cosine
     distance `threshold` unless the options have another; a shorter window is said by whom it is most alike.
+    What `progress` raises ends the work.
     """
     if not pieces:
         return Diarization(turns=(), exclusive=())
-    labels, centroids = _speakers(pieces, unit(embeddings), options, threshold=threshold, least=least)
+    sure = np.array([piece.duration >= least for piece in pieces])
+    if not sure.any():
+        sure[:] = True
+    vectors = unit(embeddings)
+    distance = threshold if options.threshold is None else options.threshold
+    clusters = split(vectors[sure], distance, options, progress=progress)
+    centroids = averages(vectors[sure], clusters)
+    labels = nearest(vectors, centroids)
+    labels[sure] = clusters
     found = [Turn(piece.begin, piece.until, label) for piece, label in zip(pieces, labels.tolist(), strict=True)]
     turns, numbers = numbered(cleaned_exclusive(found, min_on=options.min_on, min_off=options.min_off))
     return Diarization(
@@ -62,17 +78,3 @@ def told(
         exclusive=tuple(turns),
         embeddings={number: unit(centroids[label]).astype(np.float32) for label, number in numbers.items()},
     )
-
-
-def _speakers(
-    pieces: Sequence[Piece], embeddings: Matrix, options: DiarizeOptions, *, threshold: float, least: float
-) -> tuple[Labels, Matrix]:
-    """Return the speaker of each window, and the vectors of the speakers, shape (speakers, size)."""
-    sure = np.array([piece.duration >= least for piece in pieces])
-    if not sure.any():
-        sure[:] = True
-    clusters = split(embeddings[sure], threshold if options.threshold is None else options.threshold, options)
-    centroids = averages(embeddings[sure], clusters)
-    labels = nearest(embeddings, centroids)
-    labels[sure] = clusters
-    return labels, centroids

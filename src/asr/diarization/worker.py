@@ -167,7 +167,7 @@ def _embed(engine: DiarizationEngine, request: _Request, given: _Embed) -> Event
         seconds, least = len(samples) / SAMPLE_RATE, engine.facts.min_seconds
         if seconds < least:
             raise InvalidAudio(
-                f"there are {seconds:.1f} s of speech in the recording; whose voice it is takes {least:g} s to tell",
+                f"there are {seconds:.2f} s of speech in the recording; whose voice it is takes {least:g} s to tell",
                 param="file",
             )
         vector = engine.embed(samples)

@@ -100,6 +100,22 @@ class TestCentroids:
         assert found.shape == (1, SIZE)
         assert np.allclose(found, people(1))
 
+    @pytest.mark.usefixtures("short_portions")
+    def test_progress_is_told_between_portions_and_ends_the_work(self) -> None:
+        shares: list[float] = []
+        Clustering().centroids(said(3)[0], plda(), DiarizeOptions(num_speakers=5), progress=shares.append)
+        assert len(shares) >= 2 * len(list(portions(3 * EACH)))
+        assert shares == sorted(shares)
+        assert shares[-1] <= 1
+
+        def stop(_: float) -> None:
+            raise KeyError("nobody waits")
+
+        with pytest.raises(KeyError):
+            Clustering().centroids(said(3)[0], plda(), DiarizeOptions(), progress=stop)
+        with pytest.raises(KeyError):
+            split(said(3)[0], 0.5, DiarizeOptions(), progress=stop)
+
 
 class TestTrees:
     def test_near_ones_grow_together(self) -> None:
@@ -161,6 +177,26 @@ def test_the_most_alike_are_merged_first() -> None:
 def test_averages() -> None:
     found = averages(np.array([[0.0, 2.0], [4.0, 4.0], [2.0, 4.0]]), np.array([1, 0, 1]))
     assert found.tolist() == [[4.0, 4.0], [1.0, 3.0]]
+
+
+class TestFew:
+    def labels(self, *members: int, **options: Any) -> np.ndarray:
+        who = np.repeat(np.arange(len(members)), members)
+        return split(people(len(members))[who], 0.5, DiarizeOptions(**options))
+
+    def test_what_few_windows_hear_is_nobody_of_his_own(self) -> None:
+        assert len(np.bincount(self.labels(20, 20, 1, 2))) == 2
+        assert len(np.bincount(self.labels(20, 20, 3))) == 3
+
+    def test_in_a_short_recording_few_windows_are_many(self) -> None:
+        assert len(np.bincount(self.labels(3, 1))) == 2
+        assert self.labels(1).tolist() == [0]
+
+    def test_they_are_there_when_they_are_asked_for(self) -> None:
+        assert len(np.bincount(self.labels(20, 20, 1, num_speakers=3))) == 3
+
+    def test_where_all_are_few_the_largest_stay(self) -> None:
+        assert len(np.bincount(self.labels(*[2] * 20))) == 20
 
 
 class TestAssign:

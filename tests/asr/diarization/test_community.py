@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.diarization import community
 from asr.diarization.clip import Clip
 from asr.diarization.clustering import NOBODY
 from asr.diarization.community import GRID, VOICES, WINDOW, Heard, alone, listen, starts, together, vectors
@@ -97,6 +98,16 @@ def test_the_sound_of_a_moment_outvotes_the_windows() -> None:
     assert first.end == second.start == pytest.approx(6, abs=0.3)
 
 
+def test_what_is_decided_at_once_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = heard(lambda time: time < 6, lambda time: 4 < time < 9)
+    found = with_moments(found, [1.0, 5.0, 8.0], np.stack([ONE, ONE, OTHER]))
+    labels = labelled(0, 1, NOBODY)
+    whole = told(found, labels)
+    monkeypatch.setattr(community, "_DECIDED", 50)
+    assert told(found, labels) == whole
+    assert len({turn.speaker for turn in whole[0]}) == 2
+
+
 def test_a_moment_tells_nothing_of_what_is_far_away() -> None:
     found = with_moments(heard(lambda at: at >= 0), [1.0], OTHER[None])
     single = told(found, labelled(0, NOBODY, NOBODY))[1]
@@ -119,6 +130,13 @@ def test_where_nobody_is_alone_for_long_all_voices_count() -> None:
     assert not both.clean.any()
     assert vectors(both).shape == (6, SIZE)
     assert vectors(heard(embeddings=embeddings)).shape == (0, SIZE)
+
+
+def test_all_voices_count_where_more_people_are_asked_for_than_are_alone_for_long() -> None:
+    embeddings = np.ones((1, VOICES, SIZE), dtype=np.float32)
+    found = heard(lambda at: at < 8, lambda at: 8 <= at < 9, windows=1, embeddings=embeddings)
+    assert found.clean.tolist() == [[True, False, False]]
+    assert [len(vectors(found, least=least)) for least in (1, 2, 100)] == [1, 2, 2]
 
 
 class TestListen:

@@ -196,6 +196,32 @@ def test_shares_never_shrink() -> None:
     assert shares == pytest.approx([0.7, 0.7, 0.7])
 
 
+def test_a_voice_does_not_wait_for_a_recording(engine: PyannoteEngine) -> None:
+    with engine._lock:
+        assert engine.embed(np.full(16_000, 0.1, np.float32)).tolist() == [0.0, 1.0]
+
+
+def test_who_waits_for_another_recording_can_be_cancelled(engine: PyannoteEngine) -> None:
+    def stop(_: float) -> None:
+        raise Cancelled("nobody waits")
+
+    with engine._lock, pytest.raises(Cancelled):
+        engine.diarize(second(), DiarizeOptions(), progress=stop)
+    assert not engine._lock.locked()
+
+
+@pytest.mark.parametrize(
+    ("model_id", "pipeline"),
+    [
+        ("pyannote", "pyannote/speaker-diarization-community-1"),
+        ("pyannote/speaker-diarization-3.1", "pyannote/speaker-diarization-3.1"),
+    ],
+)
+def test_the_models_name_says_which_pipeline(monkeypatch: pytest.MonkeyPatch, model_id: str, pipeline: str) -> None:
+    monkeypatch.setattr(PyannoteEngine, "missing", classmethod(lambda _: ()))
+    assert PyannoteEngine(EngineContext(model_id=model_id))._checkpoint() == pipeline
+
+
 # --- what is installed --------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,6 +163,32 @@ def test_a_cancelled_call_ends_as_one(engine: SherpaOnnxEngine) -> None:
         raise Cancelled("nobody waits")
 
     with pytest.raises(Cancelled):
+        engine.diarize(silence(), DiarizeOptions(), progress=stop)
+
+
+def test_a_recording_is_done_with_before_the_next_is_configured(engine: SherpaOnnxEngine) -> None:
+    inside, on = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        inside.set()
+        assert on.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(engine.diarize, silence(), DiarizeOptions(num_speakers=2), progress=wait)
+        assert inside.wait(10)
+        second = threads.submit(engine.diarize, silence(), DiarizeOptions(num_speakers=4), progress=lambda _: None)
+        # A voice meanwhile waits for nobody.
+        assert engine.embed(np.zeros(16_000, np.float32)).tolist() == [0.0, 1.0]
+        assert [config.clustering.num_clusters for config in engine._diarizer.configs] == [2]
+        on.set()
+        assert (len(first.result(10).speakers), len(second.result(10).speakers)) == (2, 3)
+
+
+def test_who_waits_for_another_recording_can_be_cancelled(engine: SherpaOnnxEngine) -> None:
+    def stop(_: float) -> None:
+        raise Cancelled("nobody waits")
+
+    with engine._lock, pytest.raises(Cancelled):
         engine.diarize(silence(), DiarizeOptions(), progress=stop)
 
 

@@ -38,7 +38,7 @@ from utils.audio.pcm import Samples
 from utils.audio.spans import Span
 
 _SIZE, _REDUCED = 256, 128
-_VAD_DONE, _LEVEL_DONE = 0.1, 0.15  # shares of the work that are done when each has been; the rest is listening
+_VAD_DONE, _LEVEL_DONE, _LISTENED = 0.1, 0.15, 0.95  # shares of the work that are done when each has been
 
 
 class Community1Options(EngineOptions):
@@ -105,12 +105,14 @@ class Community1Engine(SpeakerEncoder):
             self._network.project,
             step=self.options.step,
             batch=self.options.batch,
-            progress=part(progress, _LEVEL_DONE, 1),
+            progress=part(progress, _LEVEL_DONE, _LISTENED),
         )
-        found = vectors(heard)
+        found = vectors(heard, least=options.num_speakers or options.min_speakers or 1)
         if not len(found):
             return Diarization(turns=(), exclusive=())
-        centroids = self._clustering(options).centroids(found, self._plda, options)
+        clustered = part(progress, _LISTENED, 1)
+        centroids = self._clustering(options).centroids(found, self._plda, options, progress=clustered)
+        progress(1.0)
         labels = assign(heard.embeddings, heard.speaks, centroids)
         duration = recording.length / SAMPLE_RATE
         active, exclusive = together(heard, labels, centroids, max(GRID.frame(duration), 0) + 1)

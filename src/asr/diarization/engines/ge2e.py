@@ -38,7 +38,8 @@ _LEAST_SAMPLES = SAMPLE_RATE // 10
 _MOST_SAMPLES = 180 * SAMPLE_RATE
 _BATCH = 32
 _BLOCK = 30 * SAMPLE_RATE
-_VAD_DONE, _GAIN_DONE = 0.3, 0.35  # shares of the work that are done when each is known; the rest is the network's
+# Shares of the work that are done when each is known, and when the network is done; the rest is clustering.
+_VAD_DONE, _GAIN_DONE, _LISTENED = 0.3, 0.35, 0.95
 
 
 class Ge2eOptions(EngineOptions):
@@ -83,8 +84,9 @@ class Ge2eEngine(SpeakerEncoder):
         speech = self.speech(recording, progress=part(progress, 0, _VAD_DONE))
         pieces = list(cut_up(speech, size=_WINDOW_SECONDS, step=self.options.step))
         louder = gain(_power(recording, speech, part(progress, _VAD_DONE, _GAIN_DONE)))
-        vectors = self._vectors(recording, pieces, louder, part(progress, _GAIN_DONE, 1))
-        return told(pieces, vectors, options, threshold=self.options.threshold, least=_LEAST)
+        vectors = self._vectors(recording, pieces, louder, part(progress, _GAIN_DONE, _LISTENED))
+        clustered = part(progress, _LISTENED, 1)
+        return told(pieces, vectors, options, threshold=self.options.threshold, least=_LEAST, progress=clustered)
 
     def embed(self, samples: Samples) -> Vector:
         """Return the vector of the voice, at length 1; of three minutes at most.

@@ -30,7 +30,7 @@ from asr.diarization.engine import (
     Turn,
     Vector,
 )
-from asr.diarization.foreign import adopted
+from asr.diarization.foreign import adopted, held
 from asr.diarization.likeness import unit
 from core.engines import EngineContext, EngineOptions
 from core.errors import (
@@ -47,6 +47,10 @@ log = logging.getLogger(__name__)
 
 LIBRARY = "pyannote.audio"
 CONFIGURATION = "config.yaml"
+CPU_BATCH = 4
+"""Windows that are heard at once on a CPU, where the usual 32 take half a minute that nothing can end."""
+OWNER = "pyannote/"
+"""Models whose names begin so are pipelines in Hugging Face's cache."""
 _SHORTEST = SAMPLE_RATE // 10
 _STEPS: Mapping[str, tuple[float, float]] = {"segmentation": (0.0, 0.4), "embeddings": (0.4, 1.0)}
 """What share of the work is done at the beginning and at the end of the steps that report how far they are."""
@@ -81,7 +85,8 @@ class PyannoteEngine(SpeakerEncoder):
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the pipeline
+        self._voices = threading.Lock()  # of its encoder for single voices, which do not wait for a long recording
         self._torch: Any = None
         self._pipeline: Any = None
 
@@ -109,6 +114,9 @@ class PyannoteEngine(SpeakerEncoder):
         if not isinstance(pipeline, SpeakerDiarization):
             raise ConfigurationError(f"{Path(name).name} is no speaker diarization pipeline that runs on this machine")
         pipeline.to(torch.device(self._device()))
+        if self.context.device == "cpu":
+            for name_of_size in ("segmentation_batch_size", "embedding_batch_size"):
+                setattr(pipeline, name_of_size, min(getattr(pipeline, name_of_size), CPU_BATCH))
         self._pipeline = pipeline
         self.facts = EncoderFacts(
             model=f"pyannote:{Path(name).name}",
@@ -130,7 +138,7 @@ class PyannoteEngine(SpeakerEncoder):
             return Diarization(turns=(), exclusive=())
         hook = Hook(progress)
         wave = self._torch.from_numpy(np.ascontiguousarray(recording.read(0, recording.length)))[None]
-        with self._lock, self._translated(hook):
+        with held(self._lock, progress), self._translated(hook):
             output = self._pipeline(
                 {"waveform": wave, "sample_rate": SAMPLE_RATE},
                 num_speakers=options.num_speakers,
@@ -145,7 +153,7 @@ class PyannoteEngine(SpeakerEncoder):
         if len(samples) < self.facts.min_seconds * SAMPLE_RATE:
             raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
         wave = self._torch.from_numpy(np.ascontiguousarray(samples))[None, None]
-        with self._lock, self._translated():
+        with self._voices, self._translated():
             vector = np.asarray(self._encoder(wave)[0], dtype=np.float32)
         if not np.isfinite(vector).all() or not vector.any():
             raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
@@ -157,9 +165,11 @@ class PyannoteEngine(SpeakerEncoder):
         return self._pipeline._embedding  # noqa: SLF001
 
     def _checkpoint(self) -> str:
-        """Return what to load: the model folder where it is a pipeline, else what the options name."""
-        folder = self.context.model
-        return str(folder) if folder and (folder / CONFIGURATION).is_file() else self.options.pipeline
+        """Return what to load: the model folder where it is a pipeline, else what the model or the options name."""
+        folder, name = self.context.model, self.context.model_id
+        if folder and (folder / CONFIGURATION).is_file():
+            return str(folder)
+        return name if name.startswith(OWNER) else self.options.pipeline
 
     def _device(self) -> str:
         """Return torch's name of the device; ROCm's devices are called cuda there."""

@@ -27,7 +27,7 @@ from asr.diarization.engine import (
     Turn,
     Vector,
 )
-from asr.diarization.foreign import adopted, exclusive
+from asr.diarization.foreign import adopted, exclusive, held
 from asr.diarization.likeness import unit
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
@@ -66,7 +66,8 @@ class SherpaOnnxEngine(SpeakerEncoder):
     """sherpa-onnx's OfflineSpeakerDiarization on the CPU; one recording at a time, which is in memory whole.
 
     It can be told how many speakers there are, but no bounds: where its own number is out of them, it is asked once
-    more for the nearest one that is allowed.
+    more for the nearest one that is allowed. While its segmentation runs it tells no progress and lets no other thread
+    of the process run.
     """
 
     Options: ClassVar[type[EngineOptions]] = SherpaOnnxOptions
@@ -78,7 +79,8 @@ class SherpaOnnxEngine(SpeakerEncoder):
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the diarizer, whose configuration changes from recording to recording
+        self._voices = threading.Lock()  # of the extractor: a voice does not wait for a long recording
         self._library: Any = None
         self._diarizer: Any = None
         self._extractor: Any = None
@@ -123,19 +125,18 @@ class SherpaOnnxEngine(SpeakerEncoder):
         threshold = self.options.threshold if options.threshold is None else options.threshold
         bounded = options.num_speakers is None and bool(options.min_speakers or options.max_speakers)
         first = 0.5 if bounded else 1.0
-        with self._lock:
+        with held(self._lock, progress):
             found = self._process(samples, options.num_speakers or _ANY, threshold, lambda done: progress(first * done))
             if bounded and (count := allowed(_count(found), options)) != _count(found):
                 found = self._process(samples, count, threshold, lambda done: progress(0.5 + 0.5 * done))
-            vectors = self._vectors(samples, found)
+        vectors = self._vectors(samples, found)
         return adopted(found, options, duration=len(samples) / SAMPLE_RATE, vectors=vectors)
 
     def embed(self, samples: Samples) -> Vector:
         """Return the vector of the voice, at length 1. Raises InvalidAudio for too little speech."""
         found = None
         if len(samples) >= self.facts.min_seconds * SAMPLE_RATE:
-            with self._lock:
-                found = self._embedded(samples)
+            found = self._embedded(samples)
         if found is None:
             raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
         return found
@@ -159,12 +160,13 @@ class SherpaOnnxEngine(SpeakerEncoder):
 
     def _embedded(self, samples: Samples) -> Vector | None:
         """Return the vector of a voice; None for too little of it."""
-        stream = self._extractor.create_stream()
-        stream.accept_waveform(sample_rate=SAMPLE_RATE, waveform=np.ascontiguousarray(samples))
-        stream.input_finished()
-        if not self._extractor.is_ready(stream):
-            return None
-        return unit(np.asarray(self._extractor.compute(stream), dtype=np.float32))
+        with self._voices:
+            stream = self._extractor.create_stream()
+            stream.accept_waveform(sample_rate=SAMPLE_RATE, waveform=np.ascontiguousarray(samples))
+            stream.input_finished()
+            if not self._extractor.is_ready(stream):
+                return None
+            return unit(np.asarray(self._extractor.compute(stream), dtype=np.float32))
 
     def _config(self, count: int, threshold: float) -> Any:
         library = self._library
