@@ -92,14 +92,16 @@ async def transcribe(
         if speakers is None:
             yield transcript
         else:
-            yield AttributedTranscript(transcript, partial(attribution, service, audio, speakers), naming)
+            find = partial(attribution, service, audio, speakers, sha256=sha256)
+            yield AttributedTranscript(transcript, find, naming)
 
 
 async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
     """Do both at the same time and return what they return; when one fails, the other is ended and the error raised."""
     one, other = asyncio.create_task(first), asyncio.create_task(second)
     try:
-        return await asyncio.gather(one, other)
+        await asyncio.gather(one, other)
+        return one.result(), other.result()
     finally:
         one.cancel()
         other.cancel()

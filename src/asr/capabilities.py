@@ -66,4 +66,4 @@ def _diarization(diarizer: Diarizer, model: ModelRef) -> dict[str, Any]:
     told = {**asdict(diarizer.capabilities(model)), "speaker_embeddings": diarizer.encodes(model)}
     # Whether its turns come with vectors says less than whether it has any to give.
     del told["embeddings"]
-    return {"id": model.id, "engine": model.engine, **told}
+    return {"id": model.id, "engine": model.engine, "licence": model.licence, **told}

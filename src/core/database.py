@@ -30,12 +30,16 @@ class Database:
     """One connection to the file at `path`, opened (and made, by `schema`) when it is first needed.
 
     File and folder are for their owner alone; those that were open to others are closed to them at once.
+    A file that is deleted under it is written again with all that was in it, without `rescue` empty.
     Every call but `run` blocks, and may be made from any thread. Raises InsufficientStorage for a full disk and
     Unavailable for a file that is locked, damaged, unreadable or of a newer `version` of this program.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, schema: str, version: int, rescue: bool = True, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self.path = path
+        self._rescue = rescue
         self._busy_seconds = busy_seconds
         self._schema = schema
         self._version = version
@@ -130,15 +134,16 @@ class Database:
         return self._connection
 
     def _save(self) -> None:
-        """Write a file that was deleted under us again; one that was replaced is read from now on."""
+        """Write a file that was deleted under us again, if it is to be; one that was replaced is read from now on."""
         assert self._connection is not None  # noqa: S101 - only called with one
         try:
             if not self.path.exists():
-                log.error("%s was deleted while it was in use; writing it again", self.path.name)
+                log.error("%s was deleted while it was in use; making it again", self.path.name)
                 for leftover in ("-wal", "-shm"):
                     self.path.with_name(self.path.name + leftover).unlink(missing_ok=True)
-                _make_file(self.path)
-                self._connection.execute("VACUUM INTO ?", (str(self.path),))
+                if self._rescue:
+                    _make_file(self.path)
+                    self._connection.execute("VACUUM INTO ?", (str(self.path),))
         finally:
             self._disconnect()
 

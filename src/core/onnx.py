@@ -51,11 +51,17 @@ class OnnxSession:
 
 
 def open_session(
-    path: Path, context: EngineContext, *, durations: Sequence[str] = (), content: bytes | None = None
+    path: Path,
+    context: EngineContext,
+    *,
+    durations: Sequence[str] = (),
+    content: bytes | None = None,
+    spins: bool = True,
 ) -> OnnxSession:
     """Return a session on the context's device; ConfigurationError when the file or the device cannot be used.
 
-    `content` is the model, where it is not what is in the file.
+    `content` is the model, where it is not what is in the file. With `spins` threads that wait for each other keep
+    their cores busy, which is a little faster where nobody else wants these.
 
     `durations` is the chain of operators that makes the model's durations; they become its output DURATIONS, where
     the model is as expected.
@@ -64,6 +70,7 @@ def open_session(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = context.threads or usable_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
     options.enable_mem_pattern = False  # patterns are kept for every input length ever seen
     options.log_severity_level = _ERRORS_ONLY
     wanted = [name for name in _PROVIDERS[context.device] if name in onnxruntime.get_available_providers()]

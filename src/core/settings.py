@@ -116,7 +116,10 @@ class ServiceSettings(BaseSettings):
         description="Seconds a request waits for its model to load before 503 model_loading.",
     )
     model_slots: PositiveInt = Field(
-        default=2, validation_alias="MODEL_SLOTS", description="Models a service keeps loaded at the same time."
+        default=2,
+        validation_alias="MODEL_SLOTS",
+        description="Models a service keeps loaded at the same time. Those that tell who speaks are counted apart, up "
+        "to as many again: a transcription with speakers needs one of each.",
     )
     model_fallback: bool = Field(
         default=False,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _HEAD = re.compile(r"data:([^,]{0,200}?)(;base64)?,", re.IGNORECASE)
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BLANKS = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _PIECE_CHARS = 1 << 20
@@ -38,6 +39,11 @@ class EncodedFile(NamedTuple):
             yield base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise ValueError("it is neither base64 nor a data URL") from error
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is the address of a file rather than one; a data URL is no address."""
+    return _URL.match(text) is not None
 
 
 def encoded_file(text: str) -> EncodedFile:

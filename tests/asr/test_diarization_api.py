@@ -248,6 +248,13 @@ def test_references_that_are_none(asr: httpx.Client, reference: str) -> None:
     fields = {"known_speaker_names[]": "Ann", "known_speaker_references[]": reference}
     message = refused(post(asr, **fields), 400, "invalid_audio", "known_speaker_references")
     assert message.startswith("known_speaker_references[0]")
+    assert ("URLs are not fetched" in message) == reference.startswith("http")
+
+
+def test_a_reference_that_is_a_little_too_short_is_told_so(asr: httpx.Client) -> None:
+    fields = {"known_speaker_names[]": "Ann", "known_speaker_references[]": data_url(wav(LOW, seconds=0.98))}
+    message = refused(post(asr, **fields), 400, "invalid_audio", "known_speaker_references")
+    assert "lasts 0.98 s" in message
 
 
 def test_an_unknown_model(asr: httpx.Client) -> None:

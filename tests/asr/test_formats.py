@@ -202,6 +202,8 @@ def test_silence() -> None:
     }
     verbose = json.loads(rendered.pop("verbose_json"))
     assert (verbose["text"], verbose["segments"], verbose["language"]) == ("", [], "")
+    diarized = json.loads(rendered.pop("diarized_json"))
+    assert (diarized["text"], diarized["segments"], diarized["duration"]) == ("", [], 60.0)
     assert rendered == {
         "text": "",
         "txt": "",

@@ -355,7 +355,19 @@ def test_a_diarizer_that_fails_fails_the_request_at_once(
         began = time.monotonic()
         assert_error(send(client, response_format="diarized_json"), status, code, None)
         assert time.monotonic() - began < 20
-        assert_error(send(client, response_format="diarized_json", stream="true"), status, code, None)
+        # Other audio: what ends the engine twice is refused.
+        other = tones(HIGH, LOW, HIGH, LOW)
+        assert_error(send(client, other, response_format="diarized_json", stream="true"), status, code, None)
+
+
+def test_an_engine_that_knows_no_voices_says_so_by_the_field(start_service: Any) -> None:
+    channels = {"DIARIZATION_MODEL": "channels", "DIARIZATION_ENGINE": "channels", "VOICEPRINTS": "on"}
+    service = start_service("asr", {**FAKES, **channels})
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        answer = send(client, diarize="true", **known(Ann=LOW))
+        assert_error(answer, 501, "not_supported", "known_speaker_references", "channels")
+        answer = send(client, diarize="true", identify_speakers="true")
+        assert_error(answer, 501, "not_supported", "identify_speakers", "channels")
 
 
 def test_text_and_speakers_are_made_at_the_same_time(start_service: Any) -> None:

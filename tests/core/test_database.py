@@ -23,8 +23,9 @@ Make = Callable[..., Database]
 def make(tmp_path: Path) -> Iterator[Make]:
     made = []
 
-    def database(version: int = 1) -> Database:
-        made.append(Database(tmp_path / "notes" / "notes.db", schema=SCHEMA, version=version, busy_seconds=0.05))
+    def database(version: int = 1, busy_seconds: float = 0.05) -> Database:
+        path = tmp_path / "notes" / "notes.db"
+        made.append(Database(path, schema=SCHEMA, version=version, busy_seconds=busy_seconds))
         return made[-1]
 
     yield database
@@ -220,7 +221,7 @@ async def test_calls_have_a_thread_of_their_own_and_do_not_add_up(make: Make) ->
 
 
 async def test_what_was_begun_for_somebody_who_left_is_done(make: Make) -> None:
-    database = make()
+    database = make(busy_seconds=10)
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils import data_url
-from utils.data_url import encoded_file
+from utils.data_url import encoded_file, is_url
 
 
 def decoded(text: str) -> bytes:
@@ -39,3 +39,13 @@ def test_what_is_no_base64_is_refused(text: str, size: int, monkeypatch: pytest.
     monkeypatch.setattr(data_url, "_PIECE_CHARS", size)
     with pytest.raises(ValueError, match="base64"):
         decoded(text)
+
+
+@pytest.mark.parametrize("text", ["https://example.org/a.wav", " HTTP://x", "file:///etc/passwd", "s3+x://a"])
+def test_an_address_is_no_file(text: str) -> None:
+    assert is_url(text)
+
+
+@pytest.mark.parametrize("text", ["data:audio/wav;base64,AAAA", "AAAA", "//8=", "", "data:text/plain,http://x"])
+def test_base64_and_data_urls_are_no_addresses(text: str) -> None:
+    assert not is_url(text)

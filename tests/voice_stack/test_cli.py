@@ -118,6 +118,22 @@ def test_the_doctor_finds_a_diarization_model_that_is_none(tmp_path: Path) -> No
     assert "'nonsense' does not exist" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("settings", "says", "status"),
+    [
+        ({"DIARIZATION_MODEL": "fake-diarizer"}, "fake-diarizer needs no files", 0),
+        ({"DIARIZATION_DEVICE": "mps", "DIARIZATION_MODEL": "fake-diarizer"}, "device 'mps'", 1),
+        ({"DIARIZATION_ENGINE": "broken"}, "broken", 1),
+    ],
+)
+def test_the_doctor_tells_of_what_diarizes(tmp_path: Path, settings: dict[str, str], says: str, status: int) -> None:
+    env = {**FAKE, "ASR_PORT": "0", "TTS_PORT": "0", "DIARIZATION_ENGINE": "fake-diarizer", **settings}
+    done = run("doctor", env=env, cwd=tmp_path)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("diarization model")]
+    assert says in line
+    assert done.returncode == status, done.stdout
+
+
 @pytest.mark.skipif(find_spec("TTS") is not None, reason="the extra coqui is installed")
 def test_the_doctor_says_how_to_get_a_missing_engine(tmp_path: Path) -> None:
     done = run("doctor", env=FAKE, cwd=tmp_path)

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import VoiceStackError
+from asr.diarization.engine import EncoderFacts
+from asr.diarization.people import People, Person
+from asr.diarization.service import Voiceprint
+from core.errors import NotFound, Unavailable, VoiceStackError
+from voice_stack.cli import speaker_places
 from voice_stack.cli.speakers import app
 
 FAKE = {
@@ -62,7 +67,7 @@ def test_people_of_this_machine(places: dict[str, str], tmp_path: Path, speech_d
     assert made.returncode == 0, made.stderr
     assert re.search(r"John F\. \(spk_[0-9a-f]{24}\) has 2 samples", made.stdout)
     listed = speakers("list", env=places)
-    assert re.search(r"^ ?John F\. +2 +\d{4}-\S+Z +fake-voice +spk_", listed.stdout, re.MULTILINE), listed.stdout
+    assert re.search(r"^ ?John F\. +2 +\d{4}-\d\d-\d\d +fake-voice +spk_", listed.stdout, re.MULTILINE), listed.stdout
     assert speakers("rm", "john f.", env=places).returncode == 0
     assert "John" not in speakers("list", env=places).stdout
     gone = speakers("rm", "John F.", env=places)
@@ -105,12 +110,65 @@ def test_people_of_a_running_service(
         (["add", "Anna", "FILE", "--url", NOBODY], "broke off"),
         (["list", "--url", NOBODY], "broke off"),
         (["rm", "Anna", "--local"], "no such person"),
+        (["add", "Anna", "FILE", "--local"], "noise.wav: "),
     ],
 )
 def test_what_cannot_be_done(arguments: list[str], told: str, here: Path) -> None:
     failed = CliRunner().invoke(app, [str(here) if each == "FILE" else each for each in arguments])
     assert isinstance(failed.exception, VoiceStackError), failed.output
     assert told in failed.exception.message
+
+
+@pytest.fixture
+def anna(here: Path, tmp_path: Path) -> Person:
+    """Somebody whom this machine knows."""
+    facts = EncoderFacts(model="an-encoder-with-a-long-name", size=2, verify=0.3, identify=0.3)
+    people = People(tmp_path / "state" / "speakers.db", enabled=True)
+    person = people.register("Anna", Voiceprint(np.asarray([0.6, 0.8], np.float32), "ear", 5.0, facts))
+    people.close()
+    return person
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_a_narrow_list_has_whole_ids(columns: int, anna: Person) -> None:
+    listed = CliRunner().invoke(app, ["list", "--local"], env={"COLUMNS": str(columns)})
+    assert listed.exit_code == 0
+    assert anna.id in listed.output
+
+
+def test_trying_again_clears_what_could_not_be_cleared(
+    anna: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_read(_: People) -> None:
+        raise Unavailable("the registry is being read; try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(People, "_scrub", is_read)
+        failed = CliRunner().invoke(app, ["rm", "Anna", "--local"])
+    assert isinstance(failed.exception, Unavailable)
+    again = CliRunner().invoke(app, ["rm", "Anna", "--local"])
+    assert isinstance(again.exception, NotFound)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+    assert kept
+    assert b"Anna" not in kept
+
+
+def test_a_service_is_asked_to_forget_whom_it_does_not_list(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path} {request.content.decode()}")
+        if request.method == "GET":
+            return httpx.Response(200, json={"object": "list", "data": []})
+        return httpx.Response(404, json={"error": {"message": "there is no such person", "code": "not_found"}})
+
+    def client(url: str, _: object) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(speaker_places, "service_client", client)
+    failed = CliRunner().invoke(app, ["rm", "Anna", "--url", NOBODY])
+    assert isinstance(failed.exception, NotFound)
+    assert asked == ["GET /voice/speakers ", 'POST /voice/forget {"id":"Anna"}']
 
 
 @pytest.mark.parametrize("command", [["list"], ["rm", "Anna"], ["add", "Anna", "FILE"]])

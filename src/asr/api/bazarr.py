@@ -77,7 +77,8 @@ def router(service: AsrService) -> APIRouter:
 
     @routes.get("/bazarr/models", include_in_schema=False)
     async def models() -> Response:
-        found = [model_dict(model, service.host) for model in service.host.installed()]
+        hosts = (service.host, service.diarizer.host)
+        found = [model_dict(model, host) for host in hosts for model in host.installed()]
         return JsonResponse({"object": "list", "data": found})
 
     return routes

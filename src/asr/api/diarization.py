@@ -143,7 +143,7 @@ async def _answer(
     service: AsrService, asked: Asked, audio: PcmFile, known: tuple[KnownVoice, ...], stack: AsyncExitStack
 ) -> Response:
     async with stack:
-        diarizing = service.diarizer.diarize(audio, asked.wanted.options, model=asked.model)
+        diarizing = service.diarizer.diarize(audio, asked.wanted.options, model=asked.model, sha256=asked.upload.sha256)
         if asked.text_model is None:
             found, segments = await diarizing, None
         else:

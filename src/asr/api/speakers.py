@@ -16,7 +16,7 @@ from core.disconnect import Receive, until_disconnect
 from core.model_entry import ModelRef
 from core.spool import storage_error
 from utils.audio.pcm import PcmFile
-from utils.data_url import encoded_file
+from utils.data_url import encoded_file, is_url
 
 MIN_SECONDS: Final = 1.0
 MAX_SECONDS: Final = 30.0
@@ -37,6 +37,8 @@ async def read_speakers(
         service.diarizer.check(wanted.diarization, model)
         if wanted.identify_speakers:
             await until_disconnect(receive, check_people(service, model))
+        if wanted.known_speaker_references:
+            _check_encodes(service, model, param=PARAM)
     references = await read_references(service, wanted.known_speaker_references, folder)
     if model is None:
         return None
@@ -66,7 +68,14 @@ async def check_people(service: AsrService, model: ModelRef) -> None:
     """
     service.people.check()
     check_closed(service.settings, "nobody is recognised")
+    _check_encodes(service, model, param="identify_speakers")
     await service.people.run(service.people.names, {}, await service.diarizer.facts(model))
+
+
+def _check_encodes(service: AsrService, model: ModelRef, *, param: str) -> None:
+    """Raise NotSupported, before anything is loaded or decoded, for a model that knows no voices."""
+    if not service.diarizer.encodes(model):
+        raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param=param)
 
 
 async def read_references(service: AsrService, references: tuple[str, ...], folder: Path) -> list[PcmFile]:
@@ -85,13 +94,16 @@ async def _decoded(service: AsrService, index: int, reference: str, folder: Path
         raise storage_error(error) from error
     if not MIN_SECONDS <= audio.duration <= MAX_SECONDS:
         raise errors.InvalidAudio(
-            f"{PARAM}[{index}] lasts {audio.duration:.1f} s; it may be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} s",
+            f"{PARAM}[{index}] lasts {audio.duration:.2f} s; it may be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} s",
             param=PARAM,
         )
     return audio
 
 
 def _written(reference: str, place: Path) -> Path:
+    """Write the file that a reference holds. Raises ValueError, with a message fit for a client."""
+    if is_url(reference):
+        raise ValueError("it is a URL, and URLs are not fetched; send the recording itself as base64 or a data URL")
     place.mkdir()
     path = place / "upload"
     with path.open("wb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,7 +15,7 @@ from asr.api.fields import Fields
 from core import errors
 from core.body_limit import reading, too_large
 from core.spool import storage_error
-from utils.data_url import encoded_file
+from utils.data_url import encoded_file, is_url
 from utils.forms import Form
 from utils.multipart import read_form
 from utils.uploads import ArrivingFile, UploadedFile, in_thread, read_file
@@ -27,7 +26,6 @@ SECOND: Final = ("audio2", "file2")
 """The names under which a recording may come, the documented one first."""
 DEFAULT_TOP_K: Final = 5
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOW_TO_SEND = "send a form (multipart/form-data) with the recording as a file, or application/json with it as base64"
 
 
@@ -105,7 +103,7 @@ async def recording(form: Form, names: Sequence[str], folder: Path) -> UploadedF
 
 
 async def _written(text: str, path: Path, param: str) -> UploadedFile:
-    if _URL.match(text):
+    if is_url(text):
         raise errors.InvalidRequest(
             f"{param!r} is a URL, and URLs are not fetched; send the recording itself as base64 or a data URI",
             param=param,

@@ -102,8 +102,10 @@ class JobStore:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that is not finished, and return it as it is now."""
         with self._database.write() as connection:
-            _end(connection, job_id, "cancelled")
-            return _one(connection, job_id)
+            had_voices = _end(connection, job_id, "cancelled")
+            job = _one(connection, job_id)
+        self._scrub(had_voices)
+        return job
 
     def result(self, job_id: str, *, owner: str | None = None) -> tuple[Job, list[str]]:
         """Return a job and what is transcribed of it, for `to_segments`; NotFound as in `get`."""
@@ -176,6 +178,7 @@ class JobStore:
         The first language that is guessed becomes the job's.
         """
         text = orjson.dumps([asdict(segment) for segment in segments]).decode()
+        had_voices = False
         with self._database.write() as connection:
             done = connection.execute(
                 "UPDATE chunks SET segments = ? WHERE job = ? AND number = ? AND segments IS NULL"
@@ -189,13 +192,21 @@ class JobStore:
                 (guess.language, guess.probability, job_id),
             )
             if last:
-                _end(connection, job_id, "completed")
-            return True
+                had_voices = _end(connection, job_id, "completed")
+        self._scrub(had_voices)
+        return True
 
     def fail(self, job_id: str, error: errors.VoiceStackError) -> None:
         """End a job with an error, unless it has ended."""
         with self._database.write() as connection:
-            _end(connection, job_id, "failed", error)
+            had_voices = _end(connection, job_id, "failed", error)
+        self._scrub(had_voices)
+
+    def _scrub(self, had_voices: bool) -> None:
+        """Empty the log of the database, which else keeps the voices of a job that ended; others may be reading it."""
+        if had_voices:
+            with self._database.read() as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # --- afterwards
 
@@ -232,11 +243,13 @@ class JobStore:
         return {row["id"]: row["status"] in OPEN for row in rows}
 
 
-def _end(connection: Connection, job_id: str, status: Status, error: errors.VoiceStackError | None = None) -> None:
+def _end(connection: Connection, job_id: str, status: Status, error: errors.VoiceStackError | None = None) -> bool:
     """Finish a job, once: whoever comes second changes nothing. A cancelled job calls nobody back.
 
-    The voices that its speakers were compared with go, being biometric data.
+    The voices that its speakers were compared with go, being biometric data; return whether there were any.
     """
+    voices = "SELECT json_array_length(request, '$.speakers.known') FROM jobs WHERE id = ?"
+    row = connection.execute(voices, (job_id,)).fetchone()
     told = None if error is None else orjson.dumps(errors.dump(error)).decode()
     connection.execute(
         "UPDATE jobs SET status = ?, error = ?, finished_at = ?, request = json_remove(request, '$.speakers.known'),"
@@ -244,6 +257,7 @@ def _end(connection: Connection, job_id: str, status: Status, error: errors.Voic
         " WHERE id = ? AND status IN (?, ?)",
         (status, told, time.time(), status, job_id, *OPEN),
     )
+    return bool(row and row[0])
 
 
 def _unknown() -> errors.NotFound:

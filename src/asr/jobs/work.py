@@ -72,7 +72,7 @@ class JobWork:
         """Find out who speaks in all of a job's recording, where that is wanted and not known."""
         asked = job.request.speakers
         if asked is not None and job.request.attribution is None:
-            found = await attribution(self._service, pcm, asked)
+            found = await attribution(self._service, pcm, asked, sha256=job.id)
             await self._store.run(self._store.attributed, job.id, found)
 
     async def _chunks(self, job: Job, model: ModelRef, pcm: PcmFile, speakers: asyncio.Task[None]) -> None:

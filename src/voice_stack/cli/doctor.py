@@ -29,7 +29,10 @@ from voice_stack.cli import runner
 
 Mark = Literal["ok", "note", "problem"]
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
-_PACKAGES = ("fastapi", "uvicorn", "faster-whisper", "ctranslate2", "kokoro-onnx", "onnxruntime", "piper-tts", "torch")
+_PACKAGES = (
+    *("fastapi", "uvicorn", "faster-whisper", "ctranslate2", "kokoro-onnx", "onnxruntime", "piper-tts", "torch"),
+    *("numpy", "scipy", "pyannote.audio", "sherpa-onnx"),
+)
 _RUNTIMES: tuple[Runtime, ...] = ("ctranslate2", "onnxruntime", "torch")
 
 
@@ -148,9 +151,14 @@ def _diarization(settings: AsrSettings) -> Finding:
     try:
         catalogue = Catalogue.load(settings.places.cache, engine=settings.diarization_engine)
         model = catalogue.resolve(settings.diarization_model, DIARIZATION)
-        diarizers.registry().check(settings.diarization_engine)
+        engines = diarizers.registry()
+        engines.check(settings.diarization_engine)
+        missing = engines.get(model.engine).missing()
+        devices.choose(settings.diarization_device, devices.hardware(), index=settings.device_index[0])
     except VoiceStackError as error:
         return Finding(subject, "problem", error.message)
+    if missing:
+        return Finding(subject, "note", f"{model.id} needs the engine {model.engine}, which is not installed")
     if not model.installed:
         return Finding(subject, "note", f"not installed; run: voice-stack models pull {model.id}")
     return Finding(subject, "ok", str(model.path or f"{model.id} needs no files"))

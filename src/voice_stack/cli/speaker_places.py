@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +19,6 @@ from asr.settings import AsrSettings
 from core import errors
 from voice_stack.cli.client import gone, raise_for_error
 from voice_stack.cli.transcriber import service_client
-
-_UNKNOWN = "there is no such person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +86,18 @@ class ServiceSpeakers:
         unsure = []
         async with self._client() as client:
             for file in draft.files:
-                with file.open("rb") as recording:
+                with _named(file), file.open("rb") as recording:
                     answer = await client.post("/voice/register", data=data, files={"audio": (file.name, recording)})
-                await raise_for_error(answer)
+                    await raise_for_error(answer)
                 told = answer.json()
                 unsure += [file] if told["low_confidence"] else []
         return Added(told["id"], told["samples"], tuple(unsure))
 
     async def remove(self, key: str) -> None:
         """Have them forgotten."""
-        named = name_key(key)
-        found = next((row for row in await self.rows() if row.id == key or name_key(row.name) == named), None)
-        if found is None:
-            raise errors.NotFound(_UNKNOWN)
+        person_id = _id_of(key, await self.rows())
         async with self._client() as client:
-            await raise_for_error(await client.post("/voice/forget", json={"id": found.id}))
+            await raise_for_error(await client.post("/voice/forget", json={"id": person_id}))
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -136,8 +131,7 @@ class LocalSpeakers:
 
     async def remove(self, key: str) -> None:
         """Forget them, as the service would."""
-        person = await self._people.run(self._people.find, key)
-        await self._people.run(self._people.forget, person.id)
+        await self._people.run(self._people.forget, _id_of(key, await self.rows()))
 
     async def _heard(self, draft: Draft) -> list[Voiceprint]:
         service = AsrService(self._settings)
@@ -146,10 +140,27 @@ class LocalSpeakers:
             voices = []
             for file in draft.files:
                 async with service.spool.folder() as folder:
-                    voices.append(await listen(service, file.resolve(), folder, model=model))
+                    with _named(file):
+                        voices.append(await listen(service, file.resolve(), folder, model=model))
             return voices
         finally:
             await service.close()
+
+
+def _id_of(key: str, rows: Sequence[Row]) -> str:
+    """Return the id of who has this id or name, else the key: forgetting nobody clears what a cut-off call left."""
+    named = name_key(key)
+    return next((row.id for row in rows if row.id == key or name_key(row.name) == named), key)
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Tell of what is wrong with a recording which one it is."""
+    try:
+        yield
+    except (errors.InvalidAudio, errors.UnsupportedFormat, errors.FileTooLarge) as error:
+        error.message = f"{file}: {error.message}"
+        raise
 
 
 def _row(person: Mapping[str, Any]) -> Row:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from asr.settings import AsrSettings
 from core import errors, logs
@@ -19,6 +19,7 @@ from voice_stack.cli.client import answers
 from voice_stack.cli.speaker_places import Draft, LocalSpeakers, ServiceSpeakers, Speakers
 
 app = typer.Typer(no_args_is_help=True, help="List, add and remove people known by their voices (VOICEPRINTS=on).")
+_DATE = len("2026-01-31")
 Local = Annotated[bool, typer.Option("--local", help="Do not use a running service.")]
 Url = Annotated[str | None, typer.Option(help="Use this service; else ASR_URL when it answers.")]
 
@@ -29,9 +30,11 @@ def list_speakers(local: Local = False, url: Url = None) -> None:
 
     Example: voice-stack speakers list
     """
-    table = Table("name", "samples", "registered", "model", "id", box=None, header_style="bold")
+    columns = [Column(name, overflow="fold") for name in ("name", "samples", "registered", "model")]
+    # Whoever is to be forgotten may be named by it.
+    table = Table(*columns, Column("id", no_wrap=True), box=None, header_style="bold")
     for row in asyncio.run(_place(url, local=local).rows()):
-        cells = (row.name, str(row.samples), row.registered_at, ", ".join(row.models), row.id)
+        cells = (row.name, str(row.samples), row.registered_at[:_DATE], ", ".join(row.models), row.id)
         table.add_row(*map(escape, cells))
     Console().print(table)
 

@@ -10,6 +10,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ import pytest
 from asr.diarization.attribution import Attribution, SpeakersAsked
 from asr.diarization.engine import DiarizeOptions, Turn
 from asr.diarization.known import KnownVoice
-from asr.jobs.job import JobRequest, NewJob
+from asr.jobs.job import Chunk, JobRequest, NewJob
 from asr.jobs.store import JobStore
-from asr.transcript import TranscribeOptions
+from asr.transcript import LanguageGuess, TranscribeOptions
 from core import errors
 
 JOBS = "/v1/audio/jobs"
@@ -137,6 +138,18 @@ def test_a_callback_tells_who_says_what(asr: httpx.Client, listener: Any) -> Non
     assert json.loads(listener.seen[0][2])["result"] == asr.get(f"{path}/result").json()
 
 
+def test_a_recording_that_ends_the_diarizer_each_time_fails_its_job(start_service: Callable[..., Any]) -> None:
+    env = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", "DIARIZATION_ENGINE_OPTIONS__FAIL": "crash"}
+    service = start_service("asr", {**env, "DIARIZATION_MODEL": "fake-diarizer", "DIARIZATION_ENGINE": "fake-diarizer"})
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        path = f"{JOBS}/{submit(client, diarize='true').json()['id']}"
+        waiter, deadline = threading.Event(), time.monotonic() + 30
+        while (job := client.get(path).json())["status"] != "failed":
+            assert time.monotonic() < deadline, job
+            waiter.wait(0.05)
+        assert job["error"]["code"] == "unprocessable_audio"
+
+
 # --- the database
 
 VECTOR = (0.12345678, -0.87654321)
@@ -185,6 +198,32 @@ def test_an_ended_job_keeps_nobodys_voice(store: JobStore, tmp_path: Path, end: 
     with sqlite3.connect(tmp_path / "jobs.db") as connection:
         (text,) = connection.execute("SELECT request FROM jobs").fetchone()
     assert "0.1234" not in text
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "completed"])
+def test_an_ended_job_leaves_nobodys_voice_in_the_files(store: JobStore, tmp_path: Path, end: str) -> None:
+    """Not in the log of the database either, while that is open."""
+    voice = KnownVoice(name="Ann", vector=VECTOR * 200, within=0.5)
+    asked = replace(ASKED, known=(voice,))
+    request = JobRequest(options=TranscribeOptions(), speakers=asked)
+    store.add(NewJob(id="b", owner="", model="fake", request=request, fingerprint="f"), max_open=9)
+    store.cancel("a")
+
+    def traces() -> list[str]:
+        return [path.name for path in tmp_path.iterdir() if b"0.1234567" in path.read_bytes()]
+
+    assert store.begin("b")
+    assert traces()
+    if end == "cancelled":
+        store.cancel("b")
+    elif end == "failed":
+        store.fail("b", errors.InternalError("no"))
+    else:
+        store.attributed("b", FOUND)
+        assert store.begin_chunk("b", Chunk(number=0, start=0, stop=9))
+        assert store.finish_chunk("b", 0, (), LanguageGuess(None), last=True)
+    assert store.get("b").status == end
+    assert traces() == []
 
 
 def test_a_request_of_an_earlier_version_is_read(store: JobStore, tmp_path: Path) -> None:
