@@ -71,7 +71,13 @@ def capabilities(target: Target, which: str) -> None:
     assert {"response_formats", "engines", "languages", "limits", "features"} <= set(body), sorted(body)
     if which == "asr":
         assert {"json", "text", "srt", "verbose_json", "vtt"} <= set(body["response_formats"])
-        assert body["features"]["diarization"] is ("diarized_json" in body["response_formats"])
+        told, features = body["diarization"], body["features"]
+        assert features["diarization"] is ("diarized_json" in body["response_formats"])
+        assert features["diarization"] is (told["default_model"] in {each["id"] for each in told["models"]})
+        for each in told["models"]:
+            kinds = (each[name] for name in ("overlap", "streaming", "hints", "speaker_embeddings"))
+            assert all(isinstance(kind, bool) for kind in kinds), each
+            assert each["max_speakers"] is None or each["max_speakers"] >= 1, each
 
 
 @row("A9", "the OpenAPI document of {} is served", "GET /openapi.json", each=BOTH)

@@ -19,6 +19,7 @@ ASR_NAMES = [
     "gpt-4o-mini-transcribe", "gpt-4o-mini-transcribe-2025-12-15", "gpt-4o-transcribe-diarize",
 ]  # fmt: skip
 TTS_NAMES = ["tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"]
+ASR, DIARIZATION, TTS = "automatic-speech-recognition", "speaker-diarization", "text-to-speech"
 BASE = ["base", "openai/whisper-base", "Systran/faster-whisper-base", "whisper-base"]
 
 
@@ -115,12 +116,16 @@ def listing(target: Target, which: str) -> None:
 
 @row("A1", "GET /v1/models?task=", MODELS)
 def by_task(target: Target) -> None:
-    for client, task in ((target.asr, "automatic-speech-recognition"), (target.tts, "text-to-speech")):
+    for client, task in ((target.asr, ASR), (target.tts, TTS)):
         every = ok(client.get("/v1/models")).json()["data"]
         found = ok(client.get("/v1/models", params={"task": task})).json()["data"]
         assert [each["id"] for each in found] == [each["id"] for each in every if each["task"] == task]
         assert found
-    assert ok(target.asr.get("/v1/models", params={"task": "text-to-speech"})).json()["data"] == []
+    assert ok(target.asr.get("/v1/models", params={"task": TTS})).json()["data"] == []
+    diarizing = ok(target.asr.get("/v1/models", params={"task": DIARIZATION})).json()["data"]
+    assert all(each["task"] == DIARIZATION for each in diarizing)
+    told = ok(target.asr.get("/v1/capabilities")).json()["diarization"]["models"]
+    assert [each["id"] for each in diarizing] == [each["id"] for each in told]
 
 
 @row("A1", "GET /v1/models/{id}: each of the list, by any spelling of its id", MODELS)
@@ -146,9 +151,9 @@ def audio_models(target: Target) -> None:
 
 @row("A1", "a model tells its task, languages, aliases and whether it is loaded", MODELS)
 def extras(target: Target) -> None:
-    for client in (target.asr, target.tts):
+    for client, tasks in ((target.asr, {ASR, DIARIZATION}), (target.tts, {TTS})):
         for model in ok(client.get("/v1/models")).json()["data"]:
-            assert model["task"] in {"automatic-speech-recognition", "text-to-speech"}
+            assert model["task"] in tasks
             assert isinstance(model["loaded"], bool)
             assert all(isinstance(each, str) for each in [*model["language"], *model["aliases"]])
 

@@ -72,10 +72,11 @@ SPECIAL = {
     "asr-slow": Special("asr", {"ASR_WORKERS": "1", "HEARTBEAT_SECONDS": "1", "ASR_ENGINE_OPTIONS__DELAY": "0.05"}),
     # Its engine is made to crash, and one that crashes too often is not started again for a while.
     "asr-fragile": Special("asr", {}),
+    "asr-people": Special("asr", {"VOICEPRINTS": "on"}),
     "asr-loading": Special("asr", {"ASR_ENGINE_OPTIONS__LOAD_DELAY": "300", "MODEL_LOAD_TIMEOUT": "1"}, is_ready=False),
     "tts-strict": Special("tts", {**KEYS, "VOICE_CONSENT": "required", "TTS_MAX_INPUT": "4096"}),
     "tts-open": Special("tts", {"TTS_HOST": "0.0.0.0", "VOICE_CLONING": "false"}),
-    "fuzz-asr": Special("asr", {}),
+    "fuzz-asr": Special("asr", {"VOICEPRINTS": "on"}),
     "fuzz-tts": Special("tts", {}),
 }
 REAL = {"asr": {"ASR_MODEL": "whisper-base"}, "tts": {"TTS_MODEL": "kokoro"}}
@@ -124,7 +125,10 @@ class Services:
         for part in ("state", "tmp", "voices", "cwd"):
             (home / part).mkdir(parents=True)
         port = _free_port()
-        ours = ("ASR_", "TTS_", "API_KEYS", "CORS_", "DIARIZATION_", "MODEL_", "MAX_", "VOICE_CONSENT", "VOICE_CLONING")
+        ours = (
+            "ASR_", "TTS_", "API_KEYS", "CORS_", "DIARIZATION_", "MODEL_", "MAX_", "VOICE_CONSENT", "VOICE_CLONING",
+            "VOICEPRINTS",
+        )  # fmt: skip
         environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         places = {
             "VOICE_STACK_STATE": str(home / "state"),
