@@ -2,7 +2,7 @@
 
 One line of JSON comes in per call, {"method", "path", "frames"?}, and one goes out when it is done: what the worker
 answers, the seconds and the processor seconds it took, and the highest memory of the process so far in MB. The method
-`facts` has no path: its answer is what the worker says after loading.
+`facts` has no path: its answer is what the worker says after loading. Audio that is refused has the answer null.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from asr.diarization.worker import DiarizationWorker
 from bench.processes import memory
+from core.errors import InvalidAudio
 from utils.audio import wav
 
 
@@ -27,9 +28,12 @@ def call(worker: DiarizationWorker, question: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{question['path']} is not plain PCM")
     pcm = replace(pcm, frames=min(pcm.frames, question.get("frames") or pcm.frames))
     started, used = time.perf_counter(), time.process_time()
-    events = list(worker.call(question["method"], {"pcm": pcm.to_dict()}))
+    try:
+        answer = list(worker.call(question["method"], {"pcm": pcm.to_dict()}))[-1].data
+    except InvalidAudio:
+        answer = None
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
-    return {"answer": events[-1].data, **spent, "peak_mb": memory(os.getpid()).peak}
+    return {"answer": answer, **spent, "peak_mb": memory(os.getpid()).peak}
 
 
 def main(config: dict[str, Any]) -> None:

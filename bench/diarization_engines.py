@@ -183,19 +183,21 @@ def voices(bench: DiarizationBench) -> Part:
                 if seconds is None:
                     part.figures |= voice_figures(name, part.rows[-1])
                     spoken = sum(pcm.duration for path in files if (pcm := wav.probe(path)) is not None)
-                    part.details[f"{name}, audio-s/s"] = round(spoken / sum(one.seconds for one in found), 1)
+                    part.details[f"{name}, audio-s/s"] = round(spoken / sum(one.seconds for one in found if one), 1)
     return part
 
 
 def voice_row(
-    engine: str, seconds: float | None, found: Sequence[Voice], speakers: Sequence[str], threshold: float
+    engine: str, seconds: float | None, found: Sequence[Voice | None], speakers: Sequence[str], threshold: float
 ) -> Row:
-    """Return the columns of voices made of so many seconds."""
-    same, other = verification.pairs([one.vector for one in found], speakers)
+    """Return the columns of voices made of so many seconds, without those that were refused."""
+    known = [(one.vector, who) for one, who in zip(found, speakers, strict=True) if one is not None]
+    same, other = verification.pairs([vector for vector, _ in known], [who for _, who in known])
     rejected, accepted = verification.errors(same, other, threshold)
     return {
         "engine": engine,
         "speech": "whole clips" if seconds is None else f"first {seconds:g} s",
+        "too little speech": len(found) - len(known),
         "pairs of one": len(same),
         "pairs of two": len(other),
         "EER %": round(verification.equal_error_rate(same, other), 2),

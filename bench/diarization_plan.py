@@ -36,7 +36,7 @@ class DiarizationPlan:
     quick: bool = False
     rounds: int = 3
     hour_seconds: float = 3600.0
-    voice_seconds: tuple[float | None, ...] = (None, 3.0, 1.0)
+    voice_seconds: tuple[float | None, ...] = (None, 3.0, 2.0)
     """How much of each clip makes the vector of a voice; None: all of it."""
     reference_seconds: float = 5.0
     facts: Mapping[str, str | int] = field(default_factory=dict)

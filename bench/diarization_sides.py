@@ -52,9 +52,11 @@ class Engine:
         turns = tuple((start, end, str(int(who))) for start, end, who in found["answer"]["turns"])
         return Found(turns, found["seconds"], found["cpu_seconds"], found["peak_mb"])
 
-    def embed(self, path: Path, frames: int | None = None) -> Voice:
-        """Return the vector of the voice in a 16 kHz WAV file, or in its first samples."""
+    def embed(self, path: Path, frames: int | None = None) -> Voice | None:
+        """Return the vector of the voice in a 16 kHz WAV file, or in its first samples; None for too little speech."""
         found = self.ask({"method": "embed", "path": str(path), "frames": frames})
+        if found["answer"] is None:
+            return None
         return Voice(tuple(found["answer"]["vector"]), found["seconds"])
 
 
