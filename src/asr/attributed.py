@@ -92,7 +92,7 @@ async def transcribe(
         if speakers is None:
             yield transcript
         else:
-            find = partial(attribution, service, audio, speakers, sha256=sha256)
+            find = partial(attribution, service, audio, speakers, sha256=sha256, wait=wait)
             yield AttributedTranscript(transcript, find, naming)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from asr.diarization.service import Diarizer
@@ -63,7 +62,15 @@ def _default(diarizer: Diarizer) -> ModelRef | None:
 
 
 def _diarization(diarizer: Diarizer, model: ModelRef) -> dict[str, Any]:
-    told = {**asdict(diarizer.capabilities(model)), "speaker_embeddings": diarizer.encodes(model)}
-    # Whether its turns come with vectors says less than whether it has any to give.
-    del told["embeddings"]
-    return {"id": model.id, "engine": model.engine, "licence": model.licence, **told}
+    """Return what a client may ask of a model; no route takes a recording as it comes, whatever its engine could."""
+    can = diarizer.capabilities(model)
+    return {
+        "id": model.id,
+        "engine": model.engine,
+        "licence": model.licence,
+        "max_speakers": can.max_speakers,
+        "overlap": can.overlap,
+        "hints": can.hints,
+        "threshold": can.threshold,
+        "speaker_embeddings": diarizer.encodes(model),
+    }

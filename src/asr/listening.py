@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from asr.diarization.service import Voiceprint
+from asr.diarization.engine import Voiceprint
 from asr.service import AsrService
 from core import errors
 from core.model_entry import ModelRef

@@ -23,7 +23,7 @@ from asr.pieces import EXPRESS_SECONDS
 from asr.poison import Poison
 from asr.result import TranscriptResult
 from asr.settings import AsrSettings
-from asr.sharing import Shared
+from asr.sharing import Shared, held
 from asr.transcript import LanguageGuess, Segment, Task, TranscribeOptions
 from asr.tuning import Tuned, configured
 from asr.windows import WindowOptions
@@ -115,7 +115,7 @@ class AsrService(Service):
         self._decoders = asyncio.Semaphore(os.cpu_count() or 1)
         self.parsers = asyncio.Semaphore(PARSERS)
         """Large JSON bodies that are parsed at the same time, each of which takes three times its size."""
-        self.diarizer = Diarizer(settings, metrics=self.metrics, spool=lambda: self.spool.path)
+        self.diarizer = Diarizer(settings, metrics=self.metrics, spool=lambda: self.spool)
         self.people = People.of(settings)
         self._poison = Poison()
         self._shared: Shared[Event] = Shared()
@@ -128,13 +128,13 @@ class AsrService(Service):
         audio_track: int | None = None,
         raw_rate: int | None = None,
         head_seconds: float | None = None,
-        channels: int = 1,
+        channels: int | None = 1,
     ) -> PcmFile:
         """Return an upload as PCM: in place when it is a plain PCM WAV, else decoded into `folder`.
 
         With a `raw_rate` (Hz) the upload is 16-bit little-endian mono samples without a header, and used in place.
         What must be decoded is decoded up to `head_seconds`, where the caller needs no more, and mixed to `channels`
-        (Diarizer.channels).
+        (Diarizer.channels); None keeps its own.
         Raises InvalidAudio, UnsupportedFormat, AudioTooLong, InsufficientStorage or DecoderFailed.
         """
         try:
@@ -178,8 +178,8 @@ class AsrService(Service):
     async def _work(
         self, audio: PcmFile, options: TranscribeOptions, model: ModelRef, sha256: str, wait: bool
     ) -> AsyncIterator[AsyncIterable[Event]]:
-        async with self._held(audio) as held:
-            params = {"pcm": held.to_dict(), "options": asdict(options)}
+        async with held(audio, self.spool) as kept:
+            params = {"pcm": kept.to_dict(), "options": asdict(options)}
             timeout, short = self.settings.timeout, audio.duration <= EXPRESS_SECONDS
             async with self.host.call(model, "transcribe", params, timeout=timeout, short=short, wait=wait) as call:
                 started = time.monotonic()
@@ -187,19 +187,6 @@ class AsrService(Service):
                     yield call
                 if call.done.is_set():
                     self.metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
-
-    @asynccontextmanager
-    async def _held(self, audio: PcmFile) -> AsyncIterator[PcmFile]:
-        """Keep the samples until the work is done: whose upload they are may leave before those who share it."""
-        if not audio.path.is_relative_to(self.spool.path):
-            yield audio  # the caller's own file, which stays
-            return
-        async with self.spool.folder() as folder:
-            held = folder / audio.path.name
-            with suppress(OSError):  # a file system without links: only the first reader can rely on the file
-                held.hardlink_to(audio.path)
-                audio = replace(audio, path=held)
-            yield audio
 
     async def detect_language(
         self, audio: PcmFile, where: WindowOptions, *, model: ModelRef, sha256: str = ""

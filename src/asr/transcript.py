@@ -20,7 +20,6 @@ class Word:
     start: float
     end: float
     probability: float = 1.0
-    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,11 +85,13 @@ class ModelHost:
         """Return whether a model of this task has this name, installed or not; those for "the default" do not count."""
         if name == self._default:
             return True
-        try:
+        with contextlib.suppress(errors.ModelNotFound):
+            if name == self.default().id:
+                return True
+        with contextlib.suppress(errors.ModelNotFound):
             self.catalogue.lookup(name, self._task)
-        except errors.ModelNotFound:
-            return False
-        return True
+            return True
+        return False
 
     def installed(self) -> list[ModelRef]:
         """Return the models that can be used, the default first: weights and the engine's library are installed."""

@@ -269,7 +269,19 @@ def test_what_a_model_cannot_do(asr: httpx.Client) -> None:
     refused(post(asr, path=EMBEDDING, model="channels"), 501, "not_supported", "model")
     refused(post(asr, model="channels", identify_speakers="1"), 501, "not_supported", "identify_speakers")
     known = {"known_speaker_names[]": "Ann", "known_speaker_references[]": data_url(wav(LOW))}
-    refused(post(asr, model="channels", **known), 501, "not_supported", "model")
+    refused(post(asr, model="channels", **known), 501, "not_supported", "known_speaker_references")
+
+
+def test_what_a_model_cannot_do_is_told_before_anything_is_decoded(asr: httpx.Client) -> None:
+    noise = b"this is not audio at all, only words\n" * 20
+    refused(post(asr, noise, EMBEDDING, model="channels"), 501, "not_supported", "model")
+    known = {"known_speaker_names[]": "Ann", "known_speaker_references[]": data_url(noise)}
+    refused(post(asr, noise, model="channels", **known), 501, "not_supported", "known_speaker_references")
+
+
+def test_a_recording_that_is_missing_is_told_before_the_model_is_loaded(asr: httpx.Client) -> None:
+    answer = asr.post(DIARIZATION, data={"model": "channels", "identify_speakers": "1"}, files={"other": b"x"})
+    refused(answer, 400, "missing_required_parameter", "file")
 
 
 @pytest.mark.parametrize("path", [DIARIZATION, EMBEDDING])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import io
@@ -14,14 +15,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from asr.api.schemas import FIELD_CHARS, PROMPT_CHARS, TranscriptionRequest
-from asr.api.speakers import read_references
+from asr.api.speakers import read_references, read_speakers
 from asr.diarization.engine import DiarizeOptions
 from asr.service import AsrService
 from asr.settings import AsrSettings
 from asr.transcript import TEMPERATURE_LADDER, TranscribeOptions, VadOptions
-from core.errors import InsufficientStorage, InvalidRequest, Unavailable
+from core.disconnect import ClientLeft
+from core.errors import InsufficientStorage, InvalidAudio, InvalidRequest, Unavailable
 from core.settings import Places
 from utils.forms import Form
 
@@ -318,6 +321,40 @@ async def test_a_disk_that_takes_no_reference_is_told(
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(error):
         await read_references(service, (data_url(wav(1.5)),), tmp_path)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> AsrService:
+    fakes = {"engine": "fake", "model": "fake", "diarization_engine": "fake-diarizer"}
+    places = Places.model_construct(cache=tmp_path, state=tmp_path, tmp=tmp_path, models=None)
+    return AsrService(AsrSettings(**fakes, diarization_model="fake-diarizer", preload=False, places=places))
+
+
+async def test_of_a_long_reference_only_the_beginning_is_decoded(service: AsrService, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    soundfile.write(packed, np.zeros(120 * 16_000), 16_000, format="FLAC")
+    with pytest.raises(InvalidAudio, match="more than 30 s"):
+        await read_references(service, (data_url(packed.getvalue()),), tmp_path)
+    (decoded,) = tmp_path.rglob("*.s16")
+    assert decoded.stat().st_size < 35 * 16_000 * 2
+
+
+async def test_nothing_is_decoded_for_a_client_who_left(
+    service: AsrService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def decode(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def left() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    monkeypatch.setattr(service, "decode", decode)
+    wanted = asked(
+        known_speaker_names="Ann", known_speaker_references=data_url(wav(1.5)), response_format="diarized_json"
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(ClientLeft):
+            await read_speakers(service, wanted, tmp_path, left)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr.diarization import likeness
 from asr.diarization import people as module
-from asr.diarization.engine import EncoderFacts, Vector
+from asr.diarization.engine import EncoderFacts, Vector, Voiceprint
 from asr.diarization.people import People
-from asr.diarization.service import Voiceprint
 from core.errors import Conflict, InvalidRequest, MissingParameter, NotFound, Unavailable, VoiceprintsDisabled
 
 FACTS = EncoderFacts(model="ear", size=2, verify=0.3, identify=0.3)
@@ -25,7 +25,7 @@ def vector(degrees: float) -> Vector:
 
 def voice(degrees: float, facts: EncoderFacts = FACTS) -> Voiceprint:
     """A voice whose likeness to another is told by the angle between them; 45 degrees are a distance of 0.29."""
-    return Voiceprint(vector(degrees), "some-model", 5.0, facts)
+    return Voiceprint(vector(degrees), 5.0, facts)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_voice_is_compared_with_the_mean_of_the_samples(people: People) -> Non
 
 
 def test_every_sample_counts_alike_however_long_its_vector_is(people: People) -> None:
-    loud = Voiceprint(vector(60) * 100, "some-model", 5.0, FACTS)
+    loud = Voiceprint(vector(60) * 100, 5.0, FACTS)
     people.register("Anna", voice(0))
     people.register("Anna", loud)
     (match,) = people.identify(voice(30), top_k=1)
@@ -214,13 +214,13 @@ def test_there_is_an_end_to_the_samples_of_a_person(people: People, monkeypatch:
 
 LONG = EncoderFacts(model="long-ear", size=64, verify=0.3, identify=0.3)
 SECRETS = np.random.default_rng(7).normal(size=64).astype(np.float32)
-TRACE = (SECRETS / np.linalg.norm(SECRETS)).astype("<f4").tobytes()[8:200]
+TRACE = likeness.unit(SECRETS).astype("<f4").tobytes()[8:200]
 
 
 def enrol(people: People) -> str:
     """Register somebody with labels and a vector that nobody else has, between two others."""
     people.register("Before", voice(0))
-    person = people.register("Zaphod", Voiceprint(SECRETS, "m", 5.0, LONG), labels={"planet": "Betelgeuse"})
+    person = people.register("Zaphod", Voiceprint(SECRETS, 5.0, LONG), labels={"planet": "Betelgeuse"})
     people.register("After", voice(90))
     return person.id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,10 @@ def test_an_empty_array_has_no_samples(tmp_path: Path) -> None:
         '{"model": "audio", "other": [1, 2]}',
         r'{"prompt": "\"audio\": [1, 2]"}',
         '{"my_audio": [1]}',
+        '{"other": {"audio": [1, 2]}}',
+        '{"other": [{"audio": [1, 2]}]}',
+        '[{"audio": [1, 2]}]',
+        '{"other": "' + "\\\\" * 3 + '", "model": "audio"}',
     ],
 )
 def test_a_body_without_the_array_stays_as_it_is(tmp_path: Path, content: str) -> None:
@@ -78,11 +83,27 @@ def test_the_word_may_come_before_the_array(tmp_path: Path) -> None:
     assert rest["model"] == "audio"
 
 
+def test_an_array_of_that_name_further_in_is_another(tmp_path: Path) -> None:
+    before = {"other": {"audio": [1, 2], "text": 'a "quoted] {"'}, "more": [[], ["audio"]]}
+    found, rest = taken(tmp_path, json.dumps({**before, "audio": [0.5], "after": {"audio": [3]}}))
+    assert found == pytest.approx([0.5], abs=1e-4)
+    assert rest == {**before, "audio": [], "after": {"audio": [3]}}
+
+
+@pytest.mark.parametrize(
+    "start", ['{"other": "' + "\\n" * (2 << 20) + '", ', '{"other": ' + "[" * (2 << 20), '"' * (2 << 20)]
+)
+def test_a_long_way_to_the_array_takes_no_time(tmp_path: Path, start: str) -> None:
+    started = time.monotonic()
+    take_samples(body(tmp_path, start + '"audio": [0.5]}'), tmp_path / "samples.s16")
+    assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize(
     "numbers",
     [
         "0.1, null", "0.1, 2.1", "32767", "NaN", "1e999", "1" * 400, '"a"', "{}", "0.1,,0.2", ",", "0.1 0.2", "[0.1]",
-        "[" * 2000,
+        "[" * 2000, "true", '"0.5", true', '0.1, "0.5"',
     ],
 )  # fmt: skip
 def test_anything_but_samples_is_refused(tmp_path: Path, numbers: str) -> None:

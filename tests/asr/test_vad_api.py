@@ -179,6 +179,10 @@ def test_arrays_that_hold_no_samples(asr: httpx.Client, audio: Any) -> None:
         ("", "invalid_value", None),
         ("{}", "missing_required_parameter", "file"),
         ('{"audio": "not base64!"}', "invalid_value", "audio"),
+        ('{"audio": [0.1], "audio": "UklGRg=="}', "invalid_value", "audio"),
+        ('{"audio": [0.1], "file": "UklGRg=="}', "invalid_value", "audio"),
+        ('{"audio": [0.1], "audio": [0.2]}', "invalid_value", "audio"),
+        ('{"other": {"audio": [0.1]}}', "missing_required_parameter", "file"),
     ],
 )
 def test_bodies_that_are_none(asr: httpx.Client, body: str, code: str, param: str | None) -> None:

@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 
 from asr.app import create_app
-from asr.diarization.engine import EncoderFacts, Vector
-from asr.diarization.service import Voiceprint
+from asr.diarization.engine import EncoderFacts, Vector, Voiceprint
 from asr.settings import AsrSettings
 from core.errors import InvalidAudio
 from core.model_entry import ModelRef
@@ -53,13 +52,13 @@ def vector(hertz: float) -> Vector:
     return np.asarray([np.cos(angle), np.sin(angle)], dtype=np.float32)
 
 
-async def listen(audio: PcmFile, *, model: ModelRef, vad: bool = True) -> Voiceprint:
+async def listen(audio: PcmFile, *, model: ModelRef) -> Voiceprint:
     """Stands for Diarizer.embed."""
     samples = audio.read()
     if not samples.any():
         raise InvalidAudio("there is too little speech", param="file")
     hertz = np.argmax(np.abs(np.fft.rfft(samples))) / audio.duration
-    return Voiceprint(vector(float(hertz)), model.id, audio.duration, FACTS)
+    return Voiceprint(vector(float(hertz)), audio.duration, FACTS)
 
 
 @pytest.fixture
@@ -193,6 +192,7 @@ async def test_a_recording_may_come_in_any_body(client: httpx.AsyncClient) -> No
         await client.post(url, json={"audio": uri, "model": None}),
         await client.post(url, json={"file": text(ANNA)}),
         await client.post(url, content=ANNA, headers={"content-type": "audio/wav"}),
+        await client.post(url, content=ANNA, headers={"content-type": "video/mp4"}),
         await client.post(url, content=ANNA[44:], headers={"content-type": "audio/pcm; rate=16000"}),
     ]
     for answer in answers:
@@ -341,6 +341,7 @@ async def test_models_that_are_not_there_or_cannot(connect: Connect) -> None:
     )
     deaf = connect(hears=False, DIARIZATION_MODEL="channels", DIARIZATION_ENGINE="channels")
     told(await post(deaf, "embed", audio=text(ANNA)), 501, "not_supported", "model")
+    told(await post(deaf, "embed", audio=text(b"no audio at all" * 100)), 501, "not_supported", "model")
 
 
 async def test_bodies_that_are_none(client: httpx.AsyncClient) -> None:

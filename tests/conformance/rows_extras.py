@@ -75,7 +75,7 @@ def capabilities(target: Target, which: str) -> None:
         assert features["diarization"] is ("diarized_json" in body["response_formats"])
         assert features["diarization"] is (told["default_model"] in {each["id"] for each in told["models"]})
         for each in told["models"]:
-            kinds = (each[name] for name in ("overlap", "streaming", "hints", "speaker_embeddings"))
+            kinds = (each[name] for name in ("overlap", "hints", "threshold", "speaker_embeddings"))
             assert all(isinstance(kind, bool) for kind in kinds), each
             assert each["max_speakers"] is None or each["max_speakers"] >= 1, each
 

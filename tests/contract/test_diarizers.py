@@ -148,7 +148,6 @@ def test_only_who_can_says_that_two_talk_at_once(engine: DiarizationEngine, foun
 
 
 def test_speakers_have_vectors_where_the_engine_has_any(engine: DiarizationEngine, found: Diarization) -> None:
-    assert engine.capabilities.embeddings == isinstance(engine, SpeakerEncoder)
     if not isinstance(engine, SpeakerEncoder):
         assert found.embeddings == {}
         return

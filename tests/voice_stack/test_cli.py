@@ -134,6 +134,14 @@ def test_the_doctor_tells_of_what_diarizes(tmp_path: Path, settings: dict[str, s
     assert done.returncode == status, done.stdout
 
 
+def test_a_diarization_device_that_is_not_there_keeps_the_service_from_starting(tmp_path: Path) -> None:
+    env = {**FAKE, "DIARIZATION_DEVICE": "mps", "DIARIZATION_ENGINE": "fake-diarizer"}
+    done = run("serve", "asr", "--port", "0", env=env, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "device 'mps'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(find_spec("TTS") is not None, reason="the extra coqui is installed")
 def test_the_doctor_says_how_to_get_a_missing_engine(tmp_path: Path) -> None:
     done = run("doctor", env=FAKE, cwd=tmp_path)

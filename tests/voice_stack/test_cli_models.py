@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.diarization import reference
 from voice_stack.cli import models
 
 XTTS = {"config.json": b'{"model": "xtts"}', "model.pth": b"weights", "vocab.json": b"{}", "speakers_xtts.pth": b"s"}
@@ -109,9 +110,12 @@ class TestList:
         assert "openai/whisper-base" in rows["whisper-base"]["aliases"]
         assert not any(row["loaded"] for row in rows.values())
 
-    def test_loaded_is_what_a_running_service_says(self, xtts: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("end", ["", "/v1"])
+    def test_loaded_is_what_a_running_service_says(
+        self, end: str, xtts: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         hub.pages["/v1/models"] = {"data": [{"id": "xtts_v2", "loaded": True}, {"id": "whisper-base"}]}
-        monkeypatch.setenv("TTS_URL", hub.url)
+        monkeypatch.setenv("TTS_URL", hub.url + end)
         rows = {row["id"]: row["loaded"] for row in json.loads(call("list", "--json").stdout)}
         assert [model for model, loaded in rows.items() if loaded] == ["xtts_v2"]
         assert call("list").stdout.rstrip().endswith("loaded")
@@ -182,6 +186,30 @@ class TestPull:
         done = call("pull", "nope")
         assert done.exit_code == 1
         assert "'nope' is not in the catalogue; there are: whisper-base" in done.stderr
+
+
+@pytest.mark.e2e
+class TestProof:
+    """What a pulled diarization model computes is compared with what it should."""
+
+    @pytest.fixture
+    def pulled(self, model_dir: Callable[[str], Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder with the model, and a cache without."""
+        with monkeypatch.context() as before:
+            before.delenv("VOICE_STACK_CACHE")
+            return model_dir("wespeaker-resnet34-lm")
+
+    def test_a_model_that_computes_something_else_is_told(self, pulled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pull = ("pull", "wespeaker-resnet34-lm", "--from", str(pulled))
+        done = call(*pull)
+        assert done.exit_code == 0, done.output
+        with monkeypatch.context() as wrong:
+            wrong.setattr(reference, "LEAST_ALIKE", 1.1)
+            assert call(*pull).exit_code == 0, "what is here already stays as it is"
+            done = call(*pull, "--again")
+        assert done.exit_code == 1
+        assert "wespeaker-resnet34-lm is here, but does not work on this machine: the speaker encoder" in done.stderr
+        assert call(*pull, "--again").exit_code == 0
 
 
 class TestVerifyAndRemove:

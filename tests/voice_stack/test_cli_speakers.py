@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asr.diarization.engine import EncoderFacts
+from asr.diarization.engine import EncoderFacts, Voiceprint
 from asr.diarization.people import People, Person
-from asr.diarization.service import Voiceprint
 from core.errors import NotFound, Unavailable, VoiceStackError
 from voice_stack.cli import speaker_places
 from voice_stack.cli.speakers import app
@@ -124,7 +123,7 @@ def anna(here: Path, tmp_path: Path) -> Person:
     """Somebody whom this machine knows."""
     facts = EncoderFacts(model="an-encoder-with-a-long-name", size=2, verify=0.3, identify=0.3)
     people = People(tmp_path / "state" / "speakers.db", enabled=True)
-    person = people.register("Anna", Voiceprint(np.asarray([0.6, 0.8], np.float32), "ear", 5.0, facts))
+    person = people.register("Anna", Voiceprint(np.asarray([0.6, 0.8], np.float32), 5.0, facts))
     people.close()
     return person
 
@@ -169,6 +168,31 @@ def test_a_service_is_asked_to_forget_whom_it_does_not_list(here: Path, monkeypa
     failed = CliRunner().invoke(app, ["rm", "Anna", "--url", NOBODY])
     assert isinstance(failed.exception, NotFound)
     assert asked == ["GET /voice/speakers ", 'POST /voice/forget {"id":"Anna"}']
+
+
+def test_of_recordings_of_which_one_is_bad_none_is_kept(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if b"no recording" in request.content:
+            return httpx.Response(400, json={"error": {"message": "no audio", "code": "invalid_audio"}})
+        return httpx.Response(200, json={"id": "spk_1", "samples": 2, "low_confidence": False})
+
+    def client(url: str, _: object) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(speaker_places, "service_client", client)
+    good = tmp_path / "good.wav"
+    good.write_bytes(b"a recording")
+    failed = CliRunner().invoke(app, ["add", "Anna", str(good), str(here), "--url", NOBODY])
+    assert isinstance(failed.exception, VoiceStackError), failed.output
+    assert "noise.wav: no audio" in failed.exception.message
+    assert asked == ["/voice/embed"] * 2
+    assert CliRunner().invoke(app, ["add", "Anna", str(good), str(good), "--url", NOBODY]).exit_code == 0
+    assert asked[2:] == ["/voice/embed"] * 2 + ["/voice/register"] * 2
 
 
 @pytest.mark.parametrize("command", [["list"], ["rm", "Anna"], ["add", "Anna", "FILE"]])

@@ -7,7 +7,7 @@ import pytest
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
 from core import errors
-from voice_stack.cli.client import raise_for_error
+from voice_stack.cli.client import raise_for_error, service_url
 
 
 def classes(root: type[errors.VoiceStackError]) -> list[type[errors.VoiceStackError]]:
@@ -52,3 +52,17 @@ async def test_a_success_is_no_error_and_a_wait_is_kept() -> None:
     with pytest.raises(errors.QueueFull) as raised:
         await raise_for_error(busy)
     assert raised.value.retry_after == 7
+
+
+@pytest.mark.parametrize("own", ["http://asr:5001", "http://asr:5001/", "http://asr:5001/v1", "http://asr:5001/v1/"])
+def test_a_service_is_found_at_the_address_that_clients_of_openai_have(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(url: str, **_: object) -> httpx.Response:
+        return httpx.Response(200 if url == "http://asr:5001/readyz" else 404)
+
+    monkeypatch.setattr(httpx, "get", get)
+    assert service_url(own, local=False, url=None) == own
+    assert service_url(own, local=True, url="http://other") is None
+    assert service_url("http://nobody", local=False, url=None) is None
+    assert service_url(own, local=False, url="http://other") == "http://other"

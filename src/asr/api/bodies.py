@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -31,23 +32,30 @@ _RATE_DIGITS = len(str(wav.MAX_RATE))
 
 
 async def read_body(
-    request: Request, folder: Path, *, max_mb: int, parsers: asyncio.Semaphore, how_to_send: str = _HOW_TO_SEND
+    request: Request,
+    folder: Path,
+    *,
+    max_mb: int,
+    parsers: asyncio.Semaphore,
+    file_fields: Collection[str] = FILE_FIELDS,
+    how_to_send: str = _HOW_TO_SEND,
 ) -> Form:
     """Read a request's body, its files into `folder`.
 
-    A form is read as it is; JSON becomes one, with its audio as the file `file`; an audio, video or octet-stream body
-    is the file, and the query holds the fields. `parsers` bounds how many JSON bodies are parsed at once.
+    A form is read as it is; JSON becomes one, with the audio in `file_fields` as the file `file`; an audio, video or
+    octet-stream body is that file, and the query holds the fields. What a form has under `file_fields` is a file
+    whatever it claims to be. `parsers` bounds how many JSON bodies are parsed at once.
     Raises UnsupportedMediaType, which says `how_to_send` it, FileTooLarge, InvalidRequest for a malformed body,
     InsufficientStorage.
     """
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     limit = max_mb << 20
-    with reading(too_large(limit)):
+    with reading(too_large(limit, param="file" if file_fields else None)):
         if kind in _FORMS:
-            return await read_form(request.stream(), content_type, folder, max_bytes=limit, file_fields=FILE_FIELDS)
+            return await read_form(request.stream(), content_type, folder, max_bytes=limit, file_fields=file_fields)
         if kind == "application/json":
-            return await json_body.read(request, folder, max_bytes=limit, file_fields=FILE_FIELDS, parsers=parsers)
+            return await json_body.read(request, folder, max_bytes=limit, file_fields=file_fields, parsers=parsers)
         if kind.startswith(("audio/", "video/")) or kind == "application/octet-stream":
             file = ArrivingFile(folder / "upload-0", field="file", content_type=content_type)
             uploaded = await read_file(request.stream(), file, max_bytes=limit)

@@ -17,12 +17,12 @@ from asr.api.bodies import raw_pcm_rate, read_body, the_file
 from asr.api.diarization_requests import FORMATS, DiarizationRequest, EmbeddingRequest
 from asr.api.fields import Fields
 from asr.api.schemas import TranscriptionRequest
-from asr.api.speakers import check_people, read_references
+from asr.api.speakers import check_encodes, check_people, read_references
 from asr.attributed import together
 from asr.diarization.answer import diarization_object, shown_names, turn_texts
 from asr.diarization.attribution import names_of
 from asr.diarization.engine import Diarization
-from asr.diarization.known import KnownVoice, voices
+from asr.diarization.known import PARAM, KnownVoice, voices
 from asr.diarization.rttm import rttm
 from asr.listening import is_unsure, listen
 from asr.service import AsrService
@@ -112,16 +112,20 @@ async def _asked(service: AsrService, request: Request, folder: Path) -> Asked:
     wanted = DiarizationRequest.from_form(form)
     model = service.diarizer.resolve(wanted.model)
     service.diarizer.check(wanted.options, model)
-    if wanted.identify_speakers:
-        await until_disconnect(request.receive, check_people(service, model))
+    if wanted.known_speaker_references:
+        check_encodes(service, model, param=PARAM)
     upload = await the_file(form)
-    return Asked(
+    asked = Asked(
         wanted=wanted,
         upload=upload,
         raw_rate=await raw_pcm_rate(form, upload),
         model=model,
         text_model=service.host.resolve(None) if wanted.shows_text else None,
     )
+    # Last, as it may load the model.
+    if wanted.identify_speakers:
+        await until_disconnect(request.receive, check_people(service, model))
+    return asked
 
 
 async def _decoded(service: AsrService, asked: Asked, folder: Path) -> tuple[PcmFile, tuple[KnownVoice, ...]]:
@@ -188,6 +192,7 @@ async def _embed(service: AsrService, request: Request) -> Response:
     async with service.spool.folder() as folder:
         form = await _form(service, request, folder)
         model = service.diarizer.resolve(EmbeddingRequest.from_form(form).model)
+        check_encodes(service, model, param="model")
         upload = await the_file(form)
         rate = await raw_pcm_rate(form, upload)
         listening = listen(service, upload.path, folder, model=model, raw_rate=rate)

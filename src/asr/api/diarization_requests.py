@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from asr.api.fields import Fields
+from asr.api.fields import Distance, Fields
 from asr.api.schemas import ANY_CASE, MAX_SPEAKERS, Flag, Language, SpeakerCount
 from asr.diarization.engine import DiarizeOptions
 from core import errors
@@ -18,15 +18,7 @@ FORMATS: Final = {
     "rttm": "text/plain; charset=utf-8",
 }
 """The response formats and their content types."""
-
-
-def _zero_is_absent(given: object) -> object:
-    """Clients in Go send 0 for what was not said."""
-    return None if isinstance(given, str) and given.strip().strip("0") in {"", "."} else given
-
-
 _Seconds = Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
-_Distance = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)]
 
 
 class EmbeddingRequest(Fields):
@@ -46,7 +38,7 @@ class DiarizationRequest(EmbeddingRequest):
     num_speakers: SpeakerCount = None
     min_speakers: SpeakerCount = None
     max_speakers: SpeakerCount = None
-    clustering_threshold: Annotated[_Distance | None, BeforeValidator(_zero_is_absent)] = None
+    clustering_threshold: Distance = None
     min_duration_on: _Seconds = 0.0
     min_duration_off: _Seconds = 0.0
     include_text: Flag = False

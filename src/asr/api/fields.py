@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asr.api.schemas import FIELD_CHARS
 from core import errors
 from core.answers import from_validation
 from utils.forms import Form
+
+
+def zero_is_absent(given: object) -> object:
+    """Clients in Go send 0 for what was not said."""
+    return None if isinstance(given, str) and given.strip().strip("0") in {"", "."} else given
+
+
+_Distance = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)]
+Distance = Annotated[_Distance | None, BeforeValidator(zero_is_absent)]
+"""A cosine distance, None where none was said."""
 
 
 class Fields(BaseModel):

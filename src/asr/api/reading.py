@@ -41,8 +41,8 @@ class Asked:
     form: Form
 
     @property
-    def channels(self) -> int:
-        """How many channels the recording is to be decoded to."""
+    def channels(self) -> int | None:
+        """How many channels the recording is to be decoded to, None for all that it has."""
         return self.speakers.channels if self.speakers else 1
 
     def result(self, transcript: AnyTranscript) -> TranscriptResult:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import orjson
 
+from asr.api.json_body import MAX_VALUES
 from core import errors
 from utils.audio.pcm import Audio, PcmFile
 
@@ -19,15 +21,17 @@ RATE: Final = 16_000
 """Hz of the samples; there is no field to say another."""
 LOUDEST: Final = 2.0
 """Samples lie in [-1, 1]. What a resampler puts a little above is clipped, larger numbers have another scale."""
-_NAME = f'"{FIELD}"'.encode()
-# A quote inside a JSON string has a backslash before it, so that this is never part of one.
-_ARRAY = re.compile(_NAME + rb"\s*:\s*\[")
+_ARRAY = re.compile(rf'"{FIELD}"\s*:\s*\['.encode())
+# Possessive, as a string may be as long as the body.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_MAX_TOKENS: Final = 3 * MAX_VALUES
+"""What has more strings and brackets before the array has more values than a body may have."""
 _PIECE_BYTES = 256 << 10
 """So much is parsed at once: numbers take eight times their size in memory, and other threads wait meanwhile."""
 
 
 def take_samples(body: Path, target: Path) -> PcmFile | None:
-    """Write the array `audio` of a JSON body to `target`, and leave an empty one in its place; None without an array.
+    """Write the array `audio` of a JSON object to `target`, and leave an empty one in its place; None without an array.
 
     The rest of the body need not be valid JSON. Raises InvalidRequest for an array that holds anything but numbers in
     [-1, 1], and OSError when the disk is full. Blocks.
@@ -49,11 +53,15 @@ def take_samples(body: Path, target: Path) -> PcmFile | None:
 
 def _start(content: mmap.mmap) -> int | None:
     """Return where the first number of the array may be."""
-    at = content.find(_NAME)
-    while at >= 0:
-        if match := _ARRAY.match(content, at):
+    depth = 0
+    for token in islice(_TOKEN.finditer(content), _MAX_TOKENS):
+        mark = content[token.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        elif depth == 1 and (match := _ARRAY.match(content, token.start())):
             return match.end()
-        at = content.find(_NAME, at + len(_NAME))
     return None
 
 
@@ -82,12 +90,14 @@ def _pieces(content: mmap.mmap, start: int, stop: int) -> Iterator[bytes]:
 def _audio(piece: bytes) -> Audio:
     try:
         numbers = orjson.loads(b"[" + piece + b"]")
+        # NumPy would read texts and truth values as numbers.
+        if not {int, float}.issuperset(map(type, numbers)):
+            raise _malformed()
         values = np.asarray(numbers, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise _malformed() from error
-    # Of numbers that are none at all, such as null, too.
     if not (np.isfinite(values).all() and np.abs(values).max(initial=0.0) <= LOUDEST):
-        raise errors.InvalidRequest(f"{FIELD!r} holds samples that are not numbers from -1 to 1", param=FIELD)
+        raise errors.InvalidRequest(f"{FIELD!r} holds samples that do not lie between -1 and 1", param=FIELD)
     return Audio(values.astype(np.float32), RATE)
 
 

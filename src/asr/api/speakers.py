@@ -27,19 +27,19 @@ async def read_speakers(
 ) -> SpeakersAsked | None:
     """Return what a request wants to know of its speakers, None where it does not ask who speaks.
 
-    References are decoded into `folder` and checked either way; `receive` tells when the client leaves, while the
-    voices in them are listened to. Raises UnsupportedFormat without a diarization model, InvalidRequest for what the
-    model cannot be told, InvalidAudio for a reference that is none or has too little speech, NotSupported where the
-    engine knows no voices, and what `check_people` raises.
+    References are decoded into `folder` and checked either way; `receive` tells when the client leaves meanwhile.
+    Raises UnsupportedFormat without a diarization model, InvalidRequest for what the model cannot be told, InvalidAudio
+    for a reference that is none or has too little speech, NotSupported where the engine knows no voices, and what
+    `check_people` raises.
     """
     model = _model(service, wanted) if wanted.diarizes else None
     if model is not None:
         service.diarizer.check(wanted.diarization, model)
+        if wanted.known_speaker_references:
+            check_encodes(service, model, param=PARAM)
         if wanted.identify_speakers:
             await until_disconnect(receive, check_people(service, model))
-        if wanted.known_speaker_references:
-            _check_encodes(service, model, param=PARAM)
-    references = await read_references(service, wanted.known_speaker_references, folder)
+    references = await until_disconnect(receive, read_references(service, wanted.known_speaker_references, folder))
     if model is None:
         return None
     named = list(zip(wanted.known_speaker_names, references, strict=True))
@@ -68,11 +68,11 @@ async def check_people(service: AsrService, model: ModelRef) -> None:
     """
     service.people.check()
     check_closed(service.settings, "nobody is recognised")
-    _check_encodes(service, model, param="identify_speakers")
+    check_encodes(service, model, param="identify_speakers")
     await service.people.run(service.people.names, {}, await service.diarizer.facts(model))
 
 
-def _check_encodes(service: AsrService, model: ModelRef, *, param: str) -> None:
+def check_encodes(service: AsrService, model: ModelRef, *, param: str) -> None:
     """Raise NotSupported, before anything is loaded or decoded, for a model that knows no voices."""
     if not service.diarizer.encodes(model):
         raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param=param)
@@ -87,14 +87,16 @@ async def _decoded(service: AsrService, index: int, reference: str, folder: Path
     place = folder / f"reference-{index}"
     try:
         upload = await asyncio.to_thread(_written, reference, place)
-        audio = await service.decode(upload, place)
+        audio = await service.decode(upload, place, head_seconds=MAX_SECONDS + 1)
     except (ValueError, errors.InvalidRequest, errors.AudioTooLong) as error:
         raise errors.InvalidAudio(f"{PARAM}[{index}]: {error}", param=PARAM) from error
     except OSError as error:
         raise storage_error(error) from error
     if not MIN_SECONDS <= audio.duration <= MAX_SECONDS:
+        # Of a long one no more than its beginning was decoded.
+        lasts = f"{audio.duration:.2f} s" if audio.duration < MIN_SECONDS else f"more than {MAX_SECONDS:.0f} s"
         raise errors.InvalidAudio(
-            f"{PARAM}[{index}] lasts {audio.duration:.2f} s; it may be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} s",
+            f"{PARAM}[{index}] lasts {lasts}; it may be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} s",
             param=PARAM,
         )
     return audio

@@ -145,7 +145,10 @@ async def _read(service: AsrService, request: Request, folder: Path) -> tuple[Fo
 
         def parse() -> tuple[Form, PcmFile | None]:
             samples = take_samples(body, folder / "samples.s16")
-            return json_body.parse(body, folder, FILE_FIELDS), samples
+            form = json_body.parse(body, folder, FILE_FIELDS)
+            if samples is not None and form.files:
+                raise errors.InvalidRequest("more than one recording was sent", param=FIELD)
+            return form, samples
 
         async with service.parsers:
             return await in_thread(parse)

@@ -12,11 +12,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from asr.api.bodies import raw_pcm_rate
-from asr.api.voice_requests import DEFAULT_TOP_K, FIRST, ONE, SECOND, VoiceRequest, read_voices, recording
+from asr.api.bodies import raw_pcm_rate, read_body
+from asr.api.speakers import check_encodes
+from asr.api.voice_requests import DEFAULT_TOP_K, FIRST, HOW_TO_SEND, ONE, SECOND, VoiceRequest, recording
 from asr.diarization import likeness
+from asr.diarization.engine import Voiceprint
 from asr.diarization.people import Person, check_labels, check_name
-from asr.diarization.service import Voiceprint
 from asr.listening import is_unsure, listen
 from asr.service import AsrService
 from core import errors
@@ -96,10 +97,8 @@ def router(service: AsrService) -> APIRouter:
     )
     async def register(request: Request) -> Response:
         heard = await _hear(service, request, ONE, check=_check_person)
-        name, labels = check_name(heard.wanted.name), heard.wanted.labels
-        person = await people.run(
-            people.register, name, heard.voices[0], labels=None if labels is None else check_labels(labels)
-        )
+        wanted = heard.wanted
+        person = await people.run(people.register, wanted.name, heard.voices[0], labels=wanted.labels)
         return JsonResponse({**_shown(person), **heard.facts}, headers=heard.headers)
 
     @routes.post(
@@ -158,13 +157,21 @@ async def _hear(
         if check:
             check(wanted)
         model = service.diarizer.resolve(wanted.model)
+        check_encodes(service, model, param="model")
         uploads = [await recording(form, names, folder) for names in recordings]
         listening = _voiceprints(service, form, uploads, [names[0] for names in recordings], model)
         return _Heard(wanted, model, await until_disconnect(request.receive, listening))
 
 
 async def _form(service: AsrService, request: Request, folder: Path) -> Form:
-    return await read_voices(request, folder, max_mb=service.settings.max_upload_mb, parsers=service.parsers)
+    return await read_body(
+        request,
+        folder,
+        max_mb=service.settings.max_upload_mb,
+        parsers=service.parsers,
+        file_fields=(),  # base64 is told apart from a URL later, by `recording`
+        how_to_send=HOW_TO_SEND,
+    )
 
 
 async def _voiceprints(

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import Request
 from pydantic import BeforeValidator, Field
 
-from asr.api import json_body
-from asr.api.fields import Fields
+from asr.api.fields import Distance, Fields, zero_is_absent
 from core import errors
-from core.body_limit import reading, too_large
 from core.spool import storage_error
 from utils.data_url import encoded_file, is_url
 from utils.forms import Form
-from utils.multipart import read_form
-from utils.uploads import ArrivingFile, UploadedFile, in_thread, read_file
+from utils.uploads import ArrivingFile, UploadedFile, in_thread
 
 ONE: Final = ("audio", "file")
 FIRST: Final = ("audio1", "file1")
 SECOND: Final = ("audio2", "file2")
 """The names under which a recording may come, the documented one first."""
 DEFAULT_TOP_K: Final = 5
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-_HOW_TO_SEND = "send a form (multipart/form-data) with the recording as a file, or application/json with it as base64"
-
-
-def _zero_is_absent(given: object) -> object:
-    """Clients in Go send 0 for what was not said."""
-    return None if isinstance(given, str) and given.strip().strip("0") in {"", "."} else given
-
-
-_Distance = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)]
+HOW_TO_SEND: Final = (
+    "send a form (multipart/form-data) with the recording as a file, or application/json with it as base64"
+)
 _Count = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -44,8 +32,8 @@ class VoiceRequest(Fields):
     model: str | None = None
     id: str | None = None
     name: str | None = None
-    threshold: Annotated[_Distance | None, BeforeValidator(_zero_is_absent)] = None
-    top_k: Annotated[_Count | None, BeforeValidator(_zero_is_absent)] = None
+    threshold: Distance = None
+    top_k: Annotated[_Count | None, BeforeValidator(zero_is_absent)] = None
     labels: Mapping[str, object] | None = None
 
     @classmethod
@@ -56,28 +44,6 @@ class VoiceRequest(Fields):
         except ValueError as error:
             raise errors.InvalidRequest(str(error), param="labels") from error
         return given if labels is None else {**given, "labels": labels}
-
-
-async def read_voices(request: Request, folder: Path, *, max_mb: int, parsers: asyncio.Semaphore) -> Form:
-    """Read a request's body, its files into `folder`.
-
-    JSON becomes a form whose recordings are text; an audio or octet-stream body is the one recording, and the query
-    holds the fields. `parsers` bounds how many JSON bodies are parsed at once. Raises UnsupportedMediaType,
-    FileTooLarge, InvalidRequest for a malformed body, InsufficientStorage.
-    """
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    limit = max_mb << 20
-    with reading(too_large(limit, param=None)):
-        if kind in _FORMS:
-            return await read_form(request.stream(), content_type, folder, max_bytes=limit)
-        if kind == "application/json":
-            return await json_body.read(request, folder, max_bytes=limit, file_fields=(), parsers=parsers)
-        if kind.startswith("audio/") or kind == "application/octet-stream":
-            file = ArrivingFile(folder / "upload-0", field=ONE[0], content_type=content_type)
-            uploaded = await read_file(request.stream(), file, max_bytes=limit)
-            return Form(request.query_params.multi_items(), [uploaded])
-    raise errors.UnsupportedMediaType(_HOW_TO_SEND)
 
 
 async def recording(form: Form, names: Sequence[str], folder: Path) -> UploadedFile:

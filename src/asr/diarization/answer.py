@@ -10,7 +10,7 @@ from typing import Any
 
 from asr.diarization.engine import Diarization, Turn
 from asr.diarization.names import labels
-from asr.diarization.speech import Speakers, attributed
+from asr.diarization.word_speakers import Speakers
 from asr.transcript import Segment
 
 
@@ -51,16 +51,13 @@ def turn_texts(diarization: Diarization, segments: Iterable[Segment]) -> list[st
     """
     said: dict[int, list[str]] = defaultdict(list)
     places = {speaker: _Places(turns) for speaker, turns in _by_speaker(diarization.turns).items()}
-    numbers = {str(number): number for number in places}
-    size = max((turn.speaker for turn in diarization.exclusive), default=-1) + 1
-    speakers = Speakers(diarization.exclusive, [str(number) for number in range(size)])
-    for segment in attributed(segments, speakers):
-        number = numbers.get(segment.speaker or "")
-        if number is None:
-            continue
+    speakers = Speakers(diarization.exclusive)
+    for segment in segments:
         words = [(word.start, word.end, word.word) for word in segment.words]
         for start, end, text in words or [(segment.start, segment.end, segment.text)]:
-            said[places[number].nearest((start + end) / 2)].append(text)
+            speaker = speakers.between(start, end)
+            if speaker in places:
+                said[places[speaker].nearest((start + end) / 2)].append(text)
     return ["".join(said[index]).strip() for index in range(len(diarization.turns))]
 
 

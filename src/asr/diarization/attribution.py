@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from asr.diarization.engine import DiarizeOptions, Turn, Vector
 from asr.diarization.known import KnownVoice, matched
 from asr.diarization.names import labels, letters
-from asr.diarization.speech import Speakers, attributed
+from asr.diarization.word_speakers import Speakers, attributed
 from asr.formats import FORMATS
 from asr.transcript import Segment
 from core.model_entry import ModelRef
@@ -24,11 +24,11 @@ class SpeakersAsked:
     """What a request wants to know of its speakers, by the diarization model with the id `model`.
 
     Those of the voices in `known` get their names, and with `identify` those of registered people. The model hears
-    `channels` of a recording.
+    `channels` of a recording, None for all that it has.
     """
 
     model: str
-    channels: int = 1
+    channels: int | None = 1
     options: DiarizeOptions = field(default_factory=DiarizeOptions)
     known: tuple[KnownVoice, ...] = ()
     identify: bool = False
@@ -37,7 +37,7 @@ class SpeakersAsked:
 class Naming(NamedTuple):
     """How speakers are called whose names are not known.
 
-    With `everywhere` a segment that nobody is near to is said by whoever spoke last, where answers must name somebody.
+    With `everywhere` a word that nobody is near to is said by whoever spoke last, where answers must name somebody.
     """
 
     labels: Callable[[int, Mapping[int, str]], tuple[str, ...]]
@@ -79,30 +79,43 @@ class Attributor:
     """Gives the segments of a transcript their speakers, one after the other."""
 
     def __init__(self, found: Attribution, naming: Naming) -> None:
-        names = found.labels(naming)
-        self._speakers = Speakers(found.turns, names)
+        self._names = found.labels(naming) or naming.labels(1, {})
+        self._speakers = Speakers(found.turns)
         self._everywhere = naming.everywhere
-        self._last = names[found.turns[0].speaker] if found.turns else naming.labels(1, {})[0]
+        self._last = found.turns[0].speaker if found.turns else 0
         self._count = 0
 
     def parts(self, segment: Segment) -> Iterator[Segment]:
         """Yield what the next segment becomes; ids go on from those before."""
-        for part in attributed([segment], self._speakers):
-            self._last = part.speaker or self._last
-            speaker = self._last if self._everywhere else part.speaker
-            yield replace(part, id=self._count, speaker=speaker)
+        for number, part in attributed(segment, self._who):
+            yield replace(part, id=self._count, speaker=None if number is None else self._names[number])
             self._count += 1
 
+    def _who(self, start: float, end: float) -> int | None:
+        number = self._speakers.between(start, end)
+        if not self._everywhere:
+            return number
+        self._last = self._last if number is None else number
+        return self._last
 
-async def attribution(service: AsrService, audio: PcmFile, asked: SpeakersAsked, *, sha256: str = "") -> Attribution:
+
+async def attribution(
+    service: AsrService,
+    audio: PcmFile,
+    asked: SpeakersAsked,
+    *,
+    sha256: str = "",
+    wait: bool = False,
+    timeout: float | None = None,
+) -> Attribution:
     """Tell who speaks when in a recording.
 
-    It waits for its turn however long that takes: the transcription that it is for has been let in. Raises what
-    Diarizer.diarize raises, which also has `sha256`, and with `identify` what People.names raises.
+    Raises what Diarizer.diarize raises, which also has `sha256`, `wait` and `timeout`, and with `identify` what
+    People.names raises.
     """
     diarizer = service.diarizer
     model = diarizer.resolve(asked.model)
-    found = await diarizer.diarize(audio, asked.options, model=model, sha256=sha256, wait=True)
+    found = await diarizer.diarize(audio, asked.options, model=model, sha256=sha256, wait=wait, timeout=timeout)
     return Attribution(
         turns=found.exclusive,
         names=await names_of(service, found.embeddings, asked.known, model=model, identify=asked.identify),

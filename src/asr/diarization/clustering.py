@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.diarization.engine import DiarizeOptions
+from asr.diarization.likeness import Matrix, unit
 from asr.diarization.shares import part, unheard
-from asr.diarization.vbx import Matrix, Plda, refine, unit
+from asr.diarization.vbx import Plda, refine
 
 Labels = npt.NDArray[np.int64]
 NOBODY = -1

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from asr.diarization.clustering import NOBODY, Labels
 from asr.diarization.engine import SAMPLE_RATE, Recording, Vector
+from asr.diarization.likeness import unit
 from asr.diarization.stats import FRAME_SECONDS, FrameBuffer, Frames, Projection
 from asr.diarization.timeline import Activity, Grid, strongest
-from asr.diarization.vbx import unit
 
 WINDOW_SECONDS = 10.0
 WINDOW = round(WINDOW_SECONDS * SAMPLE_RATE)

@@ -10,8 +10,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from asr.diarization import silero
 from core.engines import Engine
-from core.errors import NotSupported
+from core.errors import InvalidAudio, ModelBroken, NotSupported
 from utils.audio.pcm import Samples
 from utils.audio.spans import Span
 
@@ -80,14 +81,18 @@ class Diarization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an engine can do: `max_speakers` None for any number; `hints` whether it can be told how many there are."""
+    """What an engine can do.
+
+    `max_speakers` is None for any number, `hints` whether it can be told how many there are, `by_channel` whether it
+    hears the channels of a recording apart.
+    """
 
     max_speakers: int | None = None
     overlap: bool = False
     streaming: bool = False
     hints: bool = True
     threshold: bool = True
-    embeddings: bool = False
+    by_channel: bool = False
 
 
 class DiarizeStream(ABC):
@@ -140,6 +145,18 @@ class EncoderFacts:
     sure_seconds: float = 2.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Voiceprint:
+    """The voice in a recording: `vector` has shape (size,) and length 1, made of `seconds` of speech.
+
+    `facts` say what it can be compared with and how.
+    """
+
+    vector: Vector
+    seconds: float
+    facts: EncoderFacts
+
+
 class SpeakerEncoder(DiarizationEngine):
     """A diarization engine that also gives a vector for the voice of one person."""
 
@@ -155,6 +172,14 @@ class SpeakerEncoder(DiarizationEngine):
 
     def speech(self, recording: Recording, *, progress: Callable[[float], None]) -> list[Span]:
         """Return where somebody speaks, in order and apart; what is embedded is cut out of a recording by it."""
-        from asr.diarization import silero  # noqa: PLC0415 - which needs this module
-
         return silero.speech(recording, progress=progress)
+
+    def check_computes(self) -> None:
+        """Raise ModelBroken unless a tone has a vector. For the end of `load`, where no better proof is known."""
+        tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
+        try:
+            vector = self.embed(tone)
+        except InvalidAudio:
+            vector = np.zeros(1, dtype=np.float32)
+        if not (np.isfinite(vector).all() and vector.any()):
+            raise ModelBroken(f"the speaker encoder of {self.context.model_id} computes nonsense: it may be damaged")

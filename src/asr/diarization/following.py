@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from asr.diarization.engine import SAMPLE_RATE, DiarizeStream, Turn, Vector
-from asr.diarization.vbx import Matrix, unit
+from asr.diarization.likeness import Matrix, unit
 from utils.audio.pcm import Samples
 from utils.audio.vad import SpeechFinder
 
@@ -43,10 +43,10 @@ class Follower(DiarizeStream):
         for start, stop, ends in self._finder.feed(samples, last=last):
             self._begun = start if self._begun is None else self._begun
             while stop - self._begun >= self._window:
-                found += self._told(self._begun, self._begun + self._window)
+                found += self._turn(self._begun, self._begun + self._window)
                 self._begun += self._window
             if ends:
-                found += self._told(self._begun, stop)
+                found += self._turn(self._begun, stop)
                 self._begun = self._last = None
         self._forget(self._finder.settled if self._begun is None else self._begun)
         return found
@@ -55,7 +55,7 @@ class Follower(DiarizeStream):
         self._samples = self._samples[max(before - self._first, 0) :].copy()
         self._first = max(before, self._first)
 
-    def _told(self, start: int, stop: int) -> list[Turn]:
+    def _turn(self, start: int, stop: int) -> list[Turn]:
         """Return the turn between two samples, none for what is too short to have a speaker."""
         speaker = self._speaker(self._samples[start - self._first : stop - self._first])
         self._last = speaker

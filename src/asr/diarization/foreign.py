@@ -48,7 +48,7 @@ def adopted(
         tidy = cleaned_exclusive(_within(alone, duration), min_on=options.min_on, min_off=options.min_off)
         single = [replace(turn, speaker=numbers[turn.speaker]) for turn in tidy if turn.speaker in numbers]
     embeddings = {
-        numbers[speaker]: unit(np.asarray(vector, dtype=np.float32))
+        numbers[speaker]: unit(np.asarray(vector)).astype(np.float32)
         for speaker, vector in (vectors or {}).items()
         if speaker in numbers and np.isfinite(vector).all() and np.any(vector)
     }

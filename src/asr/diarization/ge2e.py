@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.diarization.engine import SAMPLE_RATE, Vector
-from asr.diarization.vbx import unit
+from asr.diarization.likeness import unit
 from utils.audio.pcm import Samples
 
 FRAME, SHIFT = 400, 160

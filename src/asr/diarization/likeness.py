@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from asr.diarization.engine import Vector
+
+Matrix = npt.NDArray[np.float64]
+_TINY = 1e-8
 
 
 def distance(one: Vector, other: Vector) -> float:
@@ -21,10 +25,12 @@ def confidence(found: float, threshold: float) -> float:
 
 def mean(vectors: Sequence[Vector]) -> Vector:
     """Return the direction of several vectors of one person, each of which counts alike, at length 1."""
-    return unit(np.mean([unit(vector) for vector in vectors], axis=0, dtype=np.float32))
+    return unit(np.mean(unit(np.stack(vectors)), axis=0)).astype(np.float32)
 
 
-def unit(vector: Vector) -> Vector:
-    """Return a vector at length 1; one without a length stays as it is, and is like nothing."""
-    length = float(np.linalg.norm(vector))
-    return np.asarray(vector / length, dtype=np.float32) if length else vector
+def unit(vectors: npt.NDArray[np.floating]) -> Matrix:
+    """Return vectors, shape (..., size), at length 1; those of length 0 stay."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    result: Matrix = vectors / np.maximum(lengths, _TINY)
+    return result

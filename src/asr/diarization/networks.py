@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from asr.diarization import fbank
 from asr.diarization.clip import Clip
 from asr.diarization.community import FRAMES, VOICES, WINDOW
 from asr.diarization.engine import SAMPLE_RATE, EncoderFacts, Vector
+from asr.diarization.likeness import unit
+from asr.diarization.own_weights import own_name, sha256_of
 from asr.diarization.shares import unheard
 from asr.diarization.stats import STRIDE, Frames, Projection, encoded, level
-from asr.diarization.vbx import unit
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from core.onnx import open_session
@@ -25,13 +25,18 @@ from utils.onnx_outputs import Graph, NotOneTensor
 
 WESPEAKER = EncoderFacts(model="wespeaker-resnet34-lm", size=256, verify=0.5, identify=0.5)
 """What is known of the speaker encoder of community-1."""
+PULLED = frozenset({"diarization-community1", "wespeaker-resnet34-lm"})
+SHA256 = frozenset(
+    {
+        "9715e3996ef181252aa1cc0c9398060f42b2c984c2fb65e3604262555e2efb1a",
+        "6e4af7d49562e6e7042672e444d6394935cb2c23c3a7dd4919da45922b91735b",
+    }
+)
+"""Of the catalogue's segmentation and speaker encoder."""
 LEAST_SAMPLES = SAMPLE_RATE // 10
 """Of less no vector is made."""
-MOST_SAMPLES = 180 * SAMPLE_RATE
-"""Of more a vector is made of the first so many: a voice is known by then, and memory is not for nothing."""
 _FRAMES, _MATRIX, _BIAS = "frames", "matrix", "bias"
 _ERRORS_ONLY = 3
-_NAME_DIGITS = 12
 
 
 class Segmentation:
@@ -96,7 +101,7 @@ class SpeakerNetwork:
         """
         if len(samples) < LEAST_SAMPLES:
             raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
-        clip = Clip(samples[:MOST_SAMPLES])
+        clip = Clip(samples)
         frames = np.concatenate(list(encoded(clip, self.encode, level(clip, unheard))))
         found: Vector = unit(self.project(frames, np.ones((1, len(frames)), dtype=np.float32))[0]).astype(np.float32)
         return found
@@ -119,12 +124,19 @@ def model_file(folder: Path | None, name: str, own: Path | None) -> Path:
     return found
 
 
+def is_own(path: Path, context: EngineContext) -> bool:
+    """Return whether a network is the user's own, and not one of the catalogue's, which answers as they do.
+
+    What lies in the folder of a pulled model is meant to be the catalogue's, also where it is damaged.
+    """
+    if context.model_id in PULLED and path.parent == context.model:
+        return False
+    return sha256_of(path) not in SHA256
+
+
 def encoder_facts(network: SpeakerNetwork, own: Path | None) -> EncoderFacts:
-    """Return what vectors of the network are: those of an encoder of the user's own compare with no others."""
-    if own is None:
-        return WESPEAKER
-    digest = hashlib.sha256(own.read_bytes()).hexdigest()[:_NAME_DIGITS]
-    return replace(WESPEAKER, model=f"{own.stem}-{digest}", size=network.size)
+    """Return what vectors of the network are: those of an encoder of the user's `own` compare with no others."""
+    return WESPEAKER if own is None else replace(WESPEAKER, model=own_name(own.stem, own), size=network.size)
 
 
 def as_onnx(path: Path) -> bytes:

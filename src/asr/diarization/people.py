@@ -20,9 +20,8 @@ import numpy as np
 import orjson
 
 from asr.diarization import likeness
-from asr.diarization.engine import EncoderFacts, Vector
+from asr.diarization.engine import EncoderFacts, Vector, Voiceprint
 from asr.diarization.known import KnownVoice, matched
-from asr.diarization.service import Voiceprint
 from asr.settings import AsrSettings
 from core import errors
 from core.database import Database
@@ -135,7 +134,9 @@ class People:
                 "VOICEPRINTS=on allows it"
             )
 
-    def register(self, name: str, voiceprint: Voiceprint, *, labels: Mapping[str, str] | None = None) -> Person:
+    def register(
+        self, name: str | None, voiceprint: Voiceprint, *, labels: Mapping[str, object] | None = None
+    ) -> Person:
         """Keep the voice of somebody; of somebody who is known by this name it is another sample.
 
         Their labels stay unless new ones are given. Raises what `check_name` and `check_labels` raise, and Conflict

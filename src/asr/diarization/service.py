@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,18 +21,21 @@ from asr.diarization.engine import (
     EncoderFacts,
     SpeakerEncoder,
     Turn,
-    Vector,
+    Voiceprint,
 )
 from asr.diarization.engine_factory import registry
 from asr.pieces import EXPRESS_SECONDS
 from asr.poison import Poison
 from asr.settings import AsrSettings
+from asr.sharing import Shared, held
 from core import errors
 from core.catalogue import Catalogue
 from core.host import ModelHost
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.process import WorkerSpec
+from core.spool import Spool
+from core.worker import Event
 from utils.audio.pcm import PcmFile
 
 TASK: Final[Task] = "speaker-diarization"
@@ -39,37 +44,23 @@ CALLS, SHORT_CALLS = 1, 8
 takes the memory of one, and keeps nobody waiting who asks about a few seconds."""
 THREADS_AT_ONCE = 2
 """Calls that the engine itself is given at once: a long one and a short one."""
-_BY_CHANNEL: Final = "channels"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Voiceprint:
-    """The voice in a recording.
-
-    `vector` has shape (size,) and length 1, `model` is the id of the model that made it of `seconds` of speech, `facts`
-    say what it can be compared with and how.
-    """
-
-    vector: Vector
-    model: str
-    seconds: float
-    facts: EncoderFacts
 
 
 class Diarizer:
     """Tells who speaks, in a worker process of its own beside that of the transcription.
 
-    `start` before the first call, `close` at the end. `spool` returns the folder for what is in flight. Raises
+    `start` before the first call, `close` at the end. `spool` returns what holds the files in flight. Raises
     ConfigurationError for an engine there is not.
     """
 
-    def __init__(self, settings: AsrSettings, *, metrics: Metrics, spool: Callable[[], Path]) -> None:
+    def __init__(self, settings: AsrSettings, *, metrics: Metrics, spool: Callable[[], Spool]) -> None:
         engines = registry()
         engines.check(settings.diarization_engine)
         self._settings = settings
         self._metrics = metrics
         self._spool = spool
         self._poison = Poison()
+        self._shared: Shared[Event] = Shared()
         self.host = ModelHost(
             Catalogue.load(settings.places.cache, engine=settings.diarization_engine),
             task=TASK,
@@ -110,9 +101,9 @@ class Diarizer:
         engine = self.host.engine(model)
         return engine.capabilities if issubclass(engine, DiarizationEngine) else Capabilities()
 
-    def channels(self, model: ModelRef) -> int:
-        """Return how many channels a recording is to be decoded to for a model: two for one that hears them apart."""
-        return 2 if model.engine == _BY_CHANNEL else 1
+    def channels(self, model: ModelRef) -> int | None:
+        """Return how many channels a recording is decoded to for a model: None, all, for one that hears them apart."""
+        return None if self.capabilities(model).by_channel else 1
 
     def encodes(self, model: ModelRef) -> bool:
         """Return whether a model gives voiceprints."""
@@ -141,42 +132,57 @@ class Diarizer:
         model: ModelRef,
         sha256: str = "",
         wait: bool = False,
+        timeout: float | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Diarization:
-        """Tell who speaks when; `on_progress` is told the share that is done, from 0 to 1.
+        """Tell who speaks when, or join an identical diarization that is in progress.
 
-        Whoever cancels this ends the work. The file must stay until then. `sha256` of the upload lets one that killed
-        the engine twice be refused. Raises what `check` does, UnprocessableAudio, and everything that ModelHost.call
-        raises, which also has `wait`.
+        `on_progress` is told the share that is done, from 0 to 1. The last who cancels this ends the work; the file
+        must stay until then. `sha256` of the upload tells which are identical, and lets one that killed the engine
+        twice be refused; without it the work is shared with nobody. It may take `timeout` seconds, None for those of
+        the settings. Raises what `check` does, UnprocessableAudio, and everything that ModelHost.call raises, which
+        also has `wait`.
         """
         self.check(options, model)
         self._poison.check(sha256)
-        params = {"pcm": audio.to_dict(), "options": asdict(options)}
-        short = audio.duration <= EXPRESS_SECONDS
+        timeout = self._settings.timeout if timeout is None else timeout
+        # The file's name tells the tracks of one upload apart.
+        alike = replace(audio, path=Path(audio.path.name))
+        key = (sha256, alike, options, model.id, wait, timeout) if sha256 else None
         found: Diarization | None = None
-        async with self.host.call(
-            model, "diarize", params, timeout=self._settings.timeout, short=short, wait=wait
-        ) as call:
-            started = time.monotonic()
-            with self._poison.watch(sha256):
-                async for event in call:
-                    if event.name == "diarization":
-                        found = _diarization(event.data)
-                    elif event.name == "progress" and on_progress is not None:
-                        on_progress(event.data["share"])
-            self._metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
+        work = partial(self._work, audio, options, model, sha256=sha256, wait=wait, timeout=timeout)
+        async with self._shared.join(key, work) as events:
+            async for event in events:
+                if event.name == "diarization":
+                    found = _diarization(event.data)
+                elif event.name == "progress" and on_progress is not None:
+                    on_progress(event.data["share"])
         if found is None:
             raise errors.InternalError("the diarization ended without a result")
         return found
 
-    async def embed(self, audio: PcmFile, *, model: ModelRef, vad: bool = True) -> Voiceprint:
-        """Return the voice in a recording of one person; without `vad` all of it is taken for speech.
+    @asynccontextmanager
+    async def _work(
+        self, audio: PcmFile, options: DiarizeOptions, model: ModelRef, *, sha256: str, wait: bool, timeout: float
+    ) -> AsyncIterator[AsyncIterable[Event]]:
+        async with held(audio, self._spool()) as kept:
+            params = {"pcm": kept.to_dict(), "options": asdict(options)}
+            short = audio.duration <= EXPRESS_SECONDS
+            async with self.host.call(model, "diarize", params, timeout=timeout, short=short, wait=wait) as call:
+                started = time.monotonic()
+                with self._poison.watch(sha256):
+                    yield call
+                if call.done.is_set():
+                    self._metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
+
+    async def embed(self, audio: PcmFile, *, model: ModelRef) -> Voiceprint:
+        """Return the voice in a recording of one person.
 
         Raises InvalidAudio where there is too little speech, NotSupported for a model without voiceprints, and what
         ModelHost.call raises.
         """
         self._check_encoder(model)
-        params = {"pcm": audio.to_dict(), "vad": vad}
+        params = {"pcm": audio.to_dict()}
         data: dict[str, Any] = {}
         async with self.host.call(model, "embed", params, timeout=self._settings.timeout, short=True) as call:
             async for event in call:
@@ -184,7 +190,7 @@ class Diarizer:
         if not data:
             raise errors.InternalError("the speaker encoder ended without a result")
         vector = np.asarray(data["vector"], dtype=np.float32)
-        return Voiceprint(vector, model.id, data["seconds"], await self.facts(model))
+        return Voiceprint(vector, data["seconds"], await self.facts(model))
 
     def start(self) -> None:
         """Begin to load the default model, where it shall be there from the beginning."""
@@ -195,7 +201,8 @@ class Diarizer:
         self.host.drain()
 
     async def close(self) -> None:
-        """End the workers."""
+        """End the diarizations and the workers."""
+        await self._shared.close()
         await self.host.close()
 
     def spec(self, model: ModelRef) -> WorkerSpec:
@@ -223,7 +230,7 @@ class Diarizer:
             load_timeout=settings.model_load_timeout,
             idle_unload=settings.diarization_idle_unload,
             log_level=settings.log_level,
-            tmp=self._spool(),
+            tmp=self._spool().path,
         )
 
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from asr.diarization.clustering import averages, nearest, split
 from asr.diarization.engine import Diarization, DiarizeOptions, Turn
+from asr.diarization.likeness import Matrix, unit
 from asr.diarization.shares import unheard
 from asr.diarization.timeline import cleaned_exclusive, numbered
-from asr.diarization.vbx import Matrix, unit
 from utils.audio.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Window:
     """A short window of speech: heard from `start` to `end`, it tells who talks from `begin` to `until`; seconds."""
 
     start: float
@@ -31,7 +31,7 @@ class Piece:
         return self.end - self.start
 
 
-def cut_up(speech: Iterable[Span], *, size: float, step: float) -> Iterator[Piece]:
+def cut_up(speech: Iterable[Span], *, size: float, step: float) -> Iterator[Window]:
     """Yield windows of `size` seconds, at most `step` from one to the next, that cover the speech.
 
     A span that is shorter is one window. Between two windows of a span, each tells of what is nearer to its middle.
@@ -42,11 +42,11 @@ def cut_up(speech: Iterable[Span], *, size: float, step: float) -> Iterator[Piec
         length = min(size, span.duration)
         edges = [(one + other + length) / 2 for one, other in pairwise(starts)]
         for start, begin, until in zip(starts, [span.start, *edges], [*edges, span.end], strict=True):
-            yield Piece(start, min(start + size, span.end), begin, until)
+            yield Window(start, min(start + size, span.end), begin, until)
 
 
-def told(
-    pieces: Sequence[Piece],
+def diarized(
+    windows: Sequence[Window],
     embeddings: Matrix,
     options: DiarizeOptions,
     *,
@@ -60,9 +60,9 @@ def told(
     distance `threshold` unless the options have another; a shorter window is said by whom it is most alike.
     What `progress` raises ends the work.
     """
-    if not pieces:
+    if not windows:
         return Diarization(turns=(), exclusive=())
-    sure = np.array([piece.duration >= least for piece in pieces])
+    sure = np.array([window.duration >= least for window in windows])
     if not sure.any():
         sure[:] = True
     vectors = unit(embeddings)
@@ -71,7 +71,7 @@ def told(
     centroids = averages(vectors[sure], clusters)
     labels = nearest(vectors, centroids)
     labels[sure] = clusters
-    found = [Turn(piece.begin, piece.until, label) for piece, label in zip(pieces, labels.tolist(), strict=True)]
+    found = [Turn(window.begin, window.until, label) for window, label in zip(windows, labels.tolist(), strict=True)]
     turns, numbers = numbered(cleaned_exclusive(found, min_on=options.min_on, min_off=options.min_off))
     return Diarization(
         turns=tuple(turns),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from asr.diarization.engine import SAMPLE_RATE, Recording
 from utils.audio.spans import Span
-from utils.audio.vad import SpeechFinder
+from utils.audio.vad import SAMPLE_RATE, SpeechFinder
+
+if TYPE_CHECKING:
+    from asr.diarization.engine import Recording
 
 _BLOCK = 30 * SAMPLE_RATE
 _PAUSE_MS = 100

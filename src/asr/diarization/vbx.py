@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
+from asr.diarization.likeness import Matrix, unit
+
 _ROUNDS = 20
 _ENOUGH = 1e-4
 _START = 7.0  # how sure of the initial clusters one is: logits of what they say
@@ -54,14 +55,6 @@ class Plda:
         found = np.sqrt(reduced) * unit(centred @ self.lda - self.mean2)
         result: Matrix = (found - self.mean) @ self.transform.T
         return result
-
-
-def unit(vectors: npt.NDArray[np.floating]) -> Matrix:
-    """Return vectors, shape (..., size), at length 1; those of length 0 stay."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    result: Matrix = vectors / np.maximum(lengths, _TINY)
-    return result
 
 
 def refine(points: Matrix, between: Matrix, labels: npt.NDArray[np.integer], *, fa: float, fb: float) -> Matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
@@ -31,8 +31,6 @@ from utils.audio.pcm import PcmFile, Samples
 
 VOICE_SECONDS = 60.0
 """Speech of which the vector of a voice is made; more makes it no better."""
-HEARD_SECONDS = 600.0
-"""Of a longer recording only the beginning is listened to for a voice."""
 
 _Request: TypeAlias = Request[Any, Any]
 
@@ -46,11 +44,10 @@ class _Diarize(BaseModel):
 
 
 class _Embed(BaseModel):
-    """The decoded audio, and whether speech is to be looked for in it; else all of it is the voice."""
+    """The decoded audio, of one person."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     pcm: PcmFile
-    vad: bool = True
 
 
 class DiarizationWorker(WorkerHandler):
@@ -81,7 +78,7 @@ class DiarizationWorker(WorkerHandler):
         }
 
     def call(self, method: str, params: Mapping[str, Any], *, context: CallContext | None = None) -> Iterator[Event]:
-        """Do `diarize` with {pcm, options} or `embed` with {pcm, vad}.
+        """Do `diarize` with {pcm, options} or `embed` with {pcm}.
 
         Raises InvalidAudio where there is too little speech for a voice, NotSupported for an engine without vectors.
         """
@@ -160,10 +157,7 @@ def _embed(engine: DiarizationEngine, request: _Request, given: _Embed) -> Event
     if not isinstance(engine, SpeakerEncoder):
         raise NotSupported("this model has no speaker embeddings")
     with request.turn():
-        frames = min(given.pcm.frames, round(HEARD_SECONDS * given.pcm.sample_rate))
-        recording = PcmRecording(replace(given.pcm, frames=frames))
-        samples = _speech(engine, recording, request) if given.vad else recording.read(0, recording.length)
-        samples = samples[: round(VOICE_SECONDS * SAMPLE_RATE)]
+        samples = _speech(engine, PcmRecording(given.pcm), request)[: round(VOICE_SECONDS * SAMPLE_RATE)]
         seconds, least = len(samples) / SAMPLE_RATE, engine.facts.min_seconds
         if seconds < least:
             raise InvalidAudio(

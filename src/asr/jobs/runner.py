@@ -115,6 +115,7 @@ class JobRunner:
         ids = await self._files.run(self._files.ids)
         unfinished = await self._store.run(self._store.known, ids)
         await self._files.run(self._files.sweep, ids, unfinished)
+        await self._store.run(self._store.scrub)
 
     def _begin(self, job_id: str, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks[job_id] = asyncio.create_task(work)

@@ -104,7 +104,7 @@ class JobStore:
         with self._database.write() as connection:
             had_voices = _end(connection, job_id, "cancelled")
             job = _one(connection, job_id)
-        self._scrub(had_voices)
+        self._scrub_after(had_voices)
         return job
 
     def result(self, job_id: str, *, owner: str | None = None) -> tuple[Job, list[str]]:
@@ -170,15 +170,12 @@ class JobStore:
             )
             return done.rowcount == 1
 
-    def finish_chunk(
-        self, job_id: str, number: int, segments: Iterable[Segment], guess: LanguageGuess, *, last: bool
-    ) -> bool:
-        """Keep what a chunk said, and with the `last` one complete the job; False when the job was ended meanwhile.
+    def finish_chunk(self, job_id: str, number: int, segments: Iterable[Segment], guess: LanguageGuess) -> bool:
+        """Keep what a chunk said; False when the job was ended meanwhile.
 
         The first language that is guessed becomes the job's.
         """
         text = orjson.dumps([asdict(segment) for segment in segments]).decode()
-        had_voices = False
         with self._database.write() as connection:
             done = connection.execute(
                 "UPDATE chunks SET segments = ? WHERE job = ? AND number = ? AND segments IS NULL"
@@ -191,24 +188,34 @@ class JobStore:
                 "UPDATE jobs SET language = ?, language_probability = ? WHERE id = ? AND language IS NULL",
                 (guess.language, guess.probability, job_id),
             )
-            if last:
-                had_voices = _end(connection, job_id, "completed")
-        self._scrub(had_voices)
-        return True
+            return True
+
+    def complete(self, job_id: str) -> None:
+        """End a job whose chunks are all finished, unless it has ended."""
+        with self._database.write() as connection:
+            had_voices = _end(connection, job_id, "completed")
+        self._scrub_after(had_voices)
 
     def fail(self, job_id: str, error: errors.VoiceStackError) -> None:
         """End a job with an error, unless it has ended."""
         with self._database.write() as connection:
             had_voices = _end(connection, job_id, "failed", error)
-        self._scrub(had_voices)
+        self._scrub_after(had_voices)
 
-    def _scrub(self, had_voices: bool) -> None:
-        """Empty the log of the database, which else keeps the voices of a job that ended; others may be reading it."""
+    def _scrub_after(self, had_voices: bool) -> None:
         if had_voices:
-            with self._database.read() as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.scrub()
 
     # --- afterwards
+
+    def scrub(self) -> bool:
+        """Empty the log of the database, which else keeps the voices of jobs that ended.
+
+        False while another process reads it: whoever tidies up does this again.
+        """
+        with self._database.read() as connection:
+            busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
 
     def callbacks(self) -> list[str]:
         """Return the ids of the finished jobs whose callback has not been delivered yet."""

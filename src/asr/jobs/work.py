@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _SAMPLE_BYTES = 2
 MAX_STARTS = 25
 """A chunk that was begun so often ends its job: perhaps it is what ends the service each time."""
+PATIENCE = 4.0
+"""Seconds that telling the speakers of each second of audio may take, above what a request's may; it is one call."""
 PAUSE = 0.06
 """Seconds between two chunks in which a model that waits for room finds this one idle (core.pool looks every 50 ms)."""
 
@@ -63,7 +65,10 @@ class JobWork:
         pcm = await self._files.run(self._moved, job) or await self._decode(job)
         speakers = asyncio.create_task(self._attribute(job, pcm))
         try:
-            await self._chunks(job, model, pcm, speakers)
+            if await self._chunks(job, model, pcm, speakers):
+                # Its text is kept by now, should this have to be done again.
+                await speakers
+                await self._store.run(self._store.complete, job.id)
         finally:
             speakers.cancel()
             await asyncio.gather(speakers, return_exceptions=True)
@@ -72,11 +77,15 @@ class JobWork:
         """Find out who speaks in all of a job's recording, where that is wanted and not known."""
         asked = job.request.speakers
         if asked is not None and job.request.attribution is None:
-            found = await attribution(self._service, pcm, asked, sha256=job.id)
+            timeout = self._service.settings.timeout + PATIENCE * pcm.duration
+            found = await attribution(self._service, pcm, asked, sha256=job.id, wait=True, timeout=timeout)
             await self._store.run(self._store.attributed, job.id, found)
 
-    async def _chunks(self, job: Job, model: ModelRef, pcm: PcmFile, speakers: asyncio.Task[None]) -> None:
-        """Transcribe what is left, chunk by chunk; `speakers` is done before the last one completes the job."""
+    async def _chunks(self, job: Job, model: ModelRef, pcm: PcmFile, speakers: asyncio.Task[None]) -> bool:
+        """Transcribe what is left, chunk by chunk; False when the job was ended meanwhile.
+
+        Raises between two of them what `speakers` has raised.
+        """
         start, number = job.frames_done, job.chunks_done
         while start < pcm.frames:
             if speakers.done():
@@ -87,12 +96,14 @@ class JobWork:
             elif chunk.starts >= MAX_STARTS:
                 raise UnprocessableAudio(f"a part of this audio was begun {MAX_STARTS} times and never finished")
             if not await self._store.run(self._store.begin_chunk, job.id, chunk):
-                return
-            if not await self._transcribe(job, model, pcm, chunk, speakers):
-                return
+                return False
+            if not await self._transcribe(job, model, pcm, chunk):
+                return False
             start, number = chunk.stop, number + 1
-            job = await self._store.run(self._store.get, job.id)
-            await asyncio.sleep(PAUSE)
+            if start < pcm.frames:
+                job = await self._store.run(self._store.get, job.id)
+                await asyncio.sleep(PAUSE)
+        return True
 
     def _moved(self, job: Job) -> PcmFile | None:
         """Return a job's audio where it lies now, if it does: the whole folder may have been moved since."""
@@ -127,9 +138,7 @@ class JobWork:
             seconds = [float(event.data["seconds"]) async for event in call if event.name == "cut"]
         return min(start + max(round(seconds[0] * pcm.sample_rate), 1), pcm.frames)
 
-    async def _transcribe(
-        self, job: Job, model: ModelRef, pcm: PcmFile, chunk: Chunk, speakers: asyncio.Task[None]
-    ) -> bool:
+    async def _transcribe(self, job: Job, model: ModelRef, pcm: PcmFile, chunk: Chunk) -> bool:
         """Transcribe a chunk and keep the text; False when the job was ended meanwhile."""
         audio, offset = _part(pcm, chunk.start, chunk.stop), chunk.start / pcm.sample_rate
         work = self._service.transcribe(
@@ -146,10 +155,7 @@ class JobWork:
                 self._reached[job.id] = min(chunk.start + round(seconds * pcm.sample_rate), chunk.stop)
         segments = [shifted(segment, segment.id, offset) for segment in transcript.segments]
         guess = LanguageGuess(transcript.language, transcript.language_probability)
-        last = chunk.stop == pcm.frames
-        if last:
-            await speakers
-        return await self._store.run(self._store.finish_chunk, job.id, chunk.number, segments, guess, last=last)
+        return await self._store.run(self._store.finish_chunk, job.id, chunk.number, segments, guess)
 
 
 def _options(job: Job, chunk: Chunk) -> TranscribeOptions:

@@ -13,7 +13,7 @@ import os
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ _SLACK_BYTES = 1 << 20
 _STEREO = 2
 _SILENCE = 2 / INT16_SCALE
 _SILENCE_SECONDS = 30
+_SHAPE_SECONDS = 0.1  # decoded to learn how many channels a track has
 
 
 async def to_pcm(
@@ -46,13 +47,13 @@ async def to_pcm(
     audio_track: int | None = None,
     raw_rate: int | None = None,
     head_seconds: float | None = None,
-    channels: int = 1,
+    channels: int | None = 1,
 ) -> PcmFile:
     """Return the samples of `source`: in place when it is a plain 16-bit WAV, else decoded to `target` at 16 kHz.
 
     With a `raw_rate` (Hz) the file is 16-bit little-endian mono samples without a header, whatever it looks like; an
     odd last byte is no sample. Where it must be decoded, `head_seconds` are enough, and there are as many `channels`
-    then. A child ended from outside is started once more. Raises what `decode` raises.
+    then, None for all that it has. A child ended from outside is started once more. Raises what `decode` raises.
     """
     pcm = await asyncio.to_thread(_in_place, source, audio_track, raw_rate)
     if pcm and not pcm.frames:
@@ -85,22 +86,27 @@ async def decode(
     sample_rate: int = 16_000,
     audio_track: int | None = None,
     head_seconds: float | None = None,
-    channels: int = 1,
+    channels: int | None = 1,
 ) -> PcmFile:
     """Decode one audio track of `source` (the first, unless `audio_track` counts from 0) to PCM in `target`.
 
     With `head_seconds` decoding stops after so many; what comes then is not looked at and may be of any length.
-    The channels are mixed to as many as wanted; for one, a stereo track whose channels cancel each other out gives its
-    left one. A mono track gives two that are the same.
+    The channels are mixed to as many as wanted, None for as many as the track has; for one, a stereo track whose
+    channels cancel each other out gives its left one. A mono track gives two that are the same.
     On an error, and when cancelled, the child is gone and `target` is removed.
     Raises MediaError, DecoderKilled, and FfmpegMissing of utils.audio.ffmpeg.
     """
     if reason := await asyncio.to_thread(_refusal, source):
         raise MediaError(reason)
     async with _created(target) as output:
-        job = _Job(source, target, output, audio_track or 0, sample_rate, limits, head_seconds, channels)
+        job = _Job(source, target, output, audio_track or 0, sample_rate, limits, head_seconds, channels or 1)
+        if channels is None:
+            _, found = await replace(job, head_seconds=_SHAPE_SECONDS).run()
+            job = replace(job, channels=found or 1)
+            _empty(output)
         pcm, found = await job.run()
         if channels == 1 and found == _STEREO and await asyncio.to_thread(_is_silent, pcm):
+            _empty(output)
             pcm, _ = await job.run(left_only=True)
         return pcm
 
@@ -118,9 +124,6 @@ class _Job:
 
     async def run(self, *, left_only: bool = False) -> tuple[PcmFile, int]:
         """Decode once; return what is in `target` now and how many channels the track has."""
-        if left_only:
-            os.ftruncate(self.output, 0)
-            os.lseek(self.output, 0, os.SEEK_SET)
         frame = SAMPLE_BYTES * self.channels
         cap = int(self.limits.max_seconds * self.sample_rate) * frame
         # A second more than allowed, so that what is too long can be told from what just fits.
@@ -160,6 +163,11 @@ class _Job:
         # At "info" ffmpeg prints rate and channels before it decodes.
         command: list[str] = output.global_args("-nostdin", *QUIET, "-v", "info").get_args()
         return command
+
+
+def _empty(output: int) -> None:
+    os.ftruncate(output, 0)
+    os.lseek(output, 0, os.SEEK_SET)
 
 
 def _refusal(source: Path) -> Reason | None:

@@ -19,7 +19,7 @@ from asr.transcript import TranscribeOptions
 from core import errors, logs
 from voice_stack.cli import output as outputs
 from voice_stack.cli import recordings, runner, transcriber
-from voice_stack.cli.client import ServiceGone
+from voice_stack.cli.client import ServiceGone, service_url
 from voice_stack.cli.recordings import Recording
 from voice_stack.cli.transcribe import (
     WRITTEN,
@@ -31,7 +31,6 @@ from voice_stack.cli.transcribe import (
     Words,
     check_format,
     options_of,
-    service_url,
 )
 from voice_stack.cli.transcriber import Transcriber
 
@@ -83,7 +82,7 @@ def batch(
     run = _Batch(written, already=len(found) - len(todo), at_once=at_once)
     try:
         if todo:
-            asyncio.run(run.work(settings, todo, options, model, service_url(settings, local=local, url=url)))
+            asyncio.run(run.work(settings, todo, options, model, service_url(settings.url, local=local, url=url)))
     except KeyboardInterrupt:
         run.say("stopped; the same command goes on from here")
         raise typer.Exit(INTERRUPTED) from None

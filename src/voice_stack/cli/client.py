@@ -14,10 +14,22 @@ class ServiceGone(errors.Unavailable):
     """Nothing answers at the service's address, or it broke off in the middle."""
 
 
-def answers(url: str) -> bool:
+def service_url(own: str, *, local: bool, url: str | None) -> str | None:
+    """Return the service to use: the one at `url`, else at our `own` address when it answers; None for no service."""
+    if local:
+        return None
+    return url or (own if _answers(own) else None)
+
+
+def root(url: str) -> str:
+    """Return a service's address without the `/v1` that OpenAI's clients have; its routes answer there, too."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _answers(url: str) -> bool:
     """Return whether a ready service is at `url`."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=1.0, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(f"{root(url)}/readyz", timeout=1.0, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -16,7 +16,8 @@ from asr.settings import AsrSettings
 from core import errors, logs
 from voice_stack.cli import diarizer, runner
 from voice_stack.cli import output as outputs
-from voice_stack.cli.transcribe import progress_bar, service_url, write
+from voice_stack.cli.client import service_url
+from voice_stack.cli.transcribe import progress_bar, write
 
 
 def diarize(
@@ -58,7 +59,7 @@ def diarize(
         min_on=min_on,
         min_off=min_off,
     )
-    service = service_url(settings, local=local, url=url)
+    service = service_url(settings.url, local=local, url=url)
     answer = asyncio.run(_diarize(settings, file.resolve(), options, model, service))
     write(render(answer, file.stem).encode(), output)
 

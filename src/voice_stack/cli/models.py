@@ -15,14 +15,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from asr.diarization.engine_factory import registry as diarizers
 from asr.settings import AsrSettings
 from core.catalogue import Catalogue
-from core.errors import ModelNotFound, VoiceStackError
+from core.engine_loading import EngineConfig, load_engine
+from core.errors import ModelBroken, ModelNotFound, VoiceStackError
 from core.model_entry import ModelRef
 from core.model_store import Damage
 from core.settings import Places
 from tts.settings import TtsSettings
 from voice_stack.cli import runner
+from voice_stack.cli.client import root
 from voice_stack.cli.pull_progress import shown, size_text
 
 _ASK_SECONDS = 1.0
@@ -72,15 +75,22 @@ def pull_models(
 ) -> None:
     """Download models; what is installed already stays as it is, and an interrupted pull goes on where it stopped.
 
+    Models that tell speakers are tried once they are here.
+
     Example: voice-stack models pull whisper-base kokoro
     """
     catalogue = _catalogue()
     console = Console(stderr=True)
+    with _one_line():
+        here = {ref.id for ref in catalogue.entries() if ref.installed}
     for name in names:
-        with _one_line(), shown(console) as progress:
-            manifest = catalogue.pull(
-                name, accept_licence=accept_licence, again=again, folder=folder, progress=progress
-            )
+        with _one_line():
+            with shown(console) as progress:
+                manifest = catalogue.pull(
+                    name, accept_licence=accept_licence, again=again, folder=folder, progress=progress
+                )
+            if manifest.files and (again or manifest.id not in here):
+                _prove(catalogue.lookup(manifest.id))
         where = f"{size_text(manifest.size)} in {catalogue.store.folder(manifest.id)}"
         typer.echo(f"{manifest.id}: {where if manifest.files else _NO_FILES}")
         if manifest.missing:
@@ -134,6 +144,23 @@ def remove_models(names: Names) -> None:
         with _one_line(), shown(Console(stderr=True)) as progress:
             freed = catalogue.remove(name, progress=progress)
         typer.echo(f"{name}: {size_text(freed)} freed")
+
+
+def _prove(ref: ModelRef) -> None:
+    """Load a diarization model, which compares what it computes with what is known of it.
+
+    Those are small; that others work is proved when they are loaded first. Raises ModelBroken, ConfigurationError.
+    """
+    if ref.task != "speaker-diarization":
+        return
+    registry = diarizers()
+    if registry.get(ref.engine).missing():
+        return
+    config = EngineConfig(engine=ref.engine, model=ref.path, model_id=ref.id, device="cpu")
+    try:
+        load_engine(registry, config).close()
+    except ModelBroken as error:
+        raise ModelBroken(f"{ref.id} is here, but does not work on this machine: {error.message}") from error
 
 
 def _catalogue() -> Catalogue:
@@ -204,7 +231,9 @@ def _loaded() -> set[str]:
     services: tuple[AsrSettings | TtsSettings, ...] = (runner.load_settings("asr"), runner.load_settings("tts"))
     for settings in services:
         try:
-            answer = httpx.get(f"{settings.url}{settings.api_v1_str}/models", timeout=_ASK_SECONDS, trust_env=False)
+            answer = httpx.get(
+                f"{root(settings.url)}{settings.api_v1_str}/models", timeout=_ASK_SECONDS, trust_env=False
+            )
             found |= {model["id"] for model in answer.raise_for_status().json()["data"] if model.get("loaded")}
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             continue

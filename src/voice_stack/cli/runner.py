@@ -58,8 +58,7 @@ def run(name: Name) -> int:
     settings = load_settings(name)
     logs.setup(settings.log_level)
     _report(name, settings)
-    for index in settings.device_index:
-        devices.choose(settings.device, devices.hardware(), index=index)
+    _check_devices(name, settings)
     _find_ffmpeg()
     listener = _listen(settings.host, settings.port)
     app = import_module(f"{name}.app").create_app(settings)
@@ -103,6 +102,15 @@ def _report(name: Name, settings: ServiceSettings) -> None:
         )
     if settings.debugpy_enable:
         _attach_debugger(settings)
+
+
+def _check_devices(name: Name, settings: Any) -> None:
+    """Raise ConfigurationError for a device that was asked for and is not there."""
+    found = devices.hardware()
+    for index in settings.device_index:
+        devices.choose(settings.device, found, index=index)
+    if name == "asr":
+        devices.choose(settings.diarization_device, found, index=settings.device_index[0])
 
 
 def _find_ffmpeg() -> None:

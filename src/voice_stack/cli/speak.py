@@ -20,7 +20,7 @@ from tts.service import TtsService
 from tts.settings import TtsSettings
 from voice_stack.cli import output as outputs
 from voice_stack.cli import runner
-from voice_stack.cli.client import answers, key_header, raise_for_error
+from voice_stack.cli.client import key_header, raise_for_error, service_url
 
 console = Console(stderr=True)
 TIMEOUT = httpx.Timeout(60.0, read=600.0)
@@ -59,7 +59,7 @@ def speak(
         "stream": chosen not in {"wav", "flac"},
     }
     wanted = SpeechRequest.from_data(data, settings)
-    service = None if local else url or (settings.url if answers(settings.url) else None)
+    service = service_url(settings.url, local=local, url=url)
     chunks = (
         _remote(service, {k: v for k, v in data.items() if v is not None}, settings.api_keys)
         if service

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import httpx
 import orjson
 
+from asr.diarization.engine import Voiceprint
 from asr.diarization.people import People, Person, check_labels, check_name, name_key
-from asr.diarization.service import Voiceprint
 from asr.listening import is_unsure, listen
 from asr.service import AsrService
 from asr.settings import AsrSettings
@@ -79,17 +79,16 @@ class ServiceSpeakers:
             return [_row(person) for person in answer.json()["data"]]
 
     async def add(self, draft: Draft) -> Added:
-        """Upload the recordings one after another."""
-        data = {"name": draft.name, **({"model": draft.model} if draft.model else {})}
-        data |= {"labels": orjson.dumps(draft.labels).decode()} if draft.labels else {}
+        """Upload the recordings one after another; of several all are heard before the first is kept."""
+        model = {"model": draft.model} if draft.model else {}
+        labels = {"labels": orjson.dumps(draft.labels).decode()} if draft.labels else {}
         told: dict[str, Any] = {}
         unsure = []
         async with self._client() as client:
+            for file in draft.files if len(draft.files) > 1 else ():
+                await _sent(client, "/voice/embed", file, model)
             for file in draft.files:
-                with _named(file), file.open("rb") as recording:
-                    answer = await client.post("/voice/register", data=data, files={"audio": (file.name, recording)})
-                    await raise_for_error(answer)
-                told = answer.json()
+                told = await _sent(client, "/voice/register", file, {"name": draft.name, **labels, **model})
                 unsure += [file] if told["low_confidence"] else []
         return Added(told["id"], told["samples"], tuple(unsure))
 
@@ -122,10 +121,11 @@ class LocalSpeakers:
     async def add(self, draft: Draft) -> Added:
         """Listen to the recordings in a worker of our own, and keep their voiceprints once all were heard."""
         self._people.check()
-        name, labels = check_name(draft.name), check_labels(draft.labels)
+        check_name(draft.name)
+        check_labels(draft.labels)
         voices = await self._heard(draft)
         for voice in voices:
-            person = await self._people.run(self._people.register, name, voice, labels=labels or None)
+            person = await self._people.run(self._people.register, draft.name, voice, labels=draft.labels or None)
         unsure = [file for file, voice in zip(draft.files, voices, strict=True) if is_unsure(voice)]
         return Added(person.id, person.samples, tuple(unsure))
 
@@ -145,6 +145,14 @@ class LocalSpeakers:
             return voices
         finally:
             await service.close()
+
+
+async def _sent(client: httpx.AsyncClient, path: str, file: Path, data: Mapping[str, str]) -> dict[str, Any]:
+    with _named(file), file.open("rb") as recording:
+        answer = await client.post(path, data=data, files={"audio": (file.name, recording)})
+        await raise_for_error(answer)
+    told: dict[str, Any] = answer.json()
+    return told
 
 
 def _id_of(key: str, rows: Sequence[Row]) -> str:

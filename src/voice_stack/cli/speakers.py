@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from asr.settings import AsrSettings
 from core import errors, logs
 from voice_stack.cli import runner
-from voice_stack.cli.client import answers
+from voice_stack.cli.client import service_url
 from voice_stack.cli.speaker_places import Draft, LocalSpeakers, ServiceSpeakers, Speakers
 
 app = typer.Typer(no_args_is_help=True, help="List, add and remove people known by their voices (VOICEPRINTS=on).")
@@ -92,7 +92,7 @@ def _labels(given: Sequence[str]) -> dict[str, str]:
 def _place(url: str | None, *, local: bool) -> Speakers:
     settings: AsrSettings = runner.load_settings("asr")
     logs.setup("WARNING")
-    service = None if local else url or (settings.url if answers(settings.url) else None)
+    service = service_url(settings.url, local=local, url=url)
     return ServiceSpeakers(service, settings) if service else LocalSpeakers(settings)
 
 

@@ -18,7 +18,7 @@ from asr.transcript import TranscribeOptions, VadOptions
 from core import errors, logs
 from voice_stack.cli import job, runner, transcriber
 from voice_stack.cli import output as outputs
-from voice_stack.cli.client import answers
+from voice_stack.cli.client import service_url
 
 console = Console(stderr=True)
 WRITTEN = tuple(name for name, form in FORMATS.items() if not form.needs_speakers)
@@ -75,7 +75,7 @@ def transcribe(
         errand = _errand(file, job_id, transcriber.fields(options, model), chosen, output, url)
         write(job.run(settings, url or settings.url, errand, progress_bar()), output)
         return
-    service = service_url(settings, local=local, url=url)
+    service = service_url(settings.url, local=local, url=url)
     assert file is not None  # noqa: S101 - checked above
     result = asyncio.run(_transcribe(settings, file.resolve(), options, model, service))
     write(FORMATS[chosen].render(result), output)
@@ -120,13 +120,6 @@ def options_of(settings: AsrSettings, *, language: str | None, translate: bool, 
         word_timestamps=words,
         vad=VadOptions() if settings.vad_enabled else None,
     )
-
-
-def service_url(settings: AsrSettings, *, local: bool, url: str | None) -> str | None:
-    """Return the service to use, None for a worker of our own."""
-    if local:
-        return None
-    return url or (settings.url if answers(settings.url) else None)
 
 
 def write(rendered: bytes, output: Path | None) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tts.settings import TtsSettings
 from voice_stack.cli import runner
-from voice_stack.cli.client import answers
+from voice_stack.cli.client import service_url
 from voice_stack.cli.voice_places import Draft, LocalVoices, ServiceVoices, Voices
 
 app = typer.Typer(no_args_is_help=True, help="List, add and remove voices.")
@@ -73,5 +73,5 @@ def remove_voice(
 
 def _place(url: str | None, *, local: bool) -> Voices:
     settings: TtsSettings = runner.load_settings("tts")
-    service = None if local else url or (settings.url if answers(settings.url) else None)
+    service = service_url(settings.url, local=local, url=url)
     return ServiceVoices(service, settings) if service else LocalVoices(settings)

@@ -65,5 +65,7 @@ def test_a_segment_without_words_is_in_one_turn() -> None:
 
 
 def test_what_nobody_says_is_in_no_turn() -> None:
+    said = spoken(("a", 0.2, 0.4), ("ghost", 7.0, 7.5))
+    assert turn_texts(FOUND, [said]) == ["a", "", ""]
     assert turn_texts(FOUND, [spoken(("ghost", 20.0, 21.0))]) == ["", "", ""]
     assert turn_texts(NOBODY, [spoken(("ghost", 0.0, 1.0))]) == []

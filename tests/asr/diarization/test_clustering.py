@@ -22,7 +22,8 @@ from asr.diarization.clustering import (
     split,
 )
 from asr.diarization.engine import DiarizeOptions
-from asr.diarization.vbx import Matrix, Plda, refine, unit
+from asr.diarization.likeness import Matrix, unit
+from asr.diarization.vbx import Plda, refine
 
 SIZE = 128
 EACH = 40

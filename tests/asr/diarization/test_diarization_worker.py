@@ -68,8 +68,8 @@ def diarize(
     return worker.call("diarize", params, context=context)
 
 
-def embed(worker: DiarizationWorker, pcm: dict[str, Any], **more: Any) -> dict[str, Any]:
-    (event,) = worker.call("embed", {"pcm": pcm, **more})
+def embed(worker: DiarizationWorker, pcm: dict[str, Any]) -> dict[str, Any]:
+    (event,) = worker.call("embed", {"pcm": pcm})
     assert event.name == "embedding"
     found: dict[str, Any] = orjson.loads(orjson.dumps(event.data))
     return found
@@ -157,17 +157,13 @@ def test_a_voice_has_a_vector_and_its_seconds(worker: DiarizationWorker, tmp_pat
 
 def test_no_more_is_listened_to_than_makes_a_voice(worker: DiarizationWorker, tmp_path: Path) -> None:
     pcm = recording(tmp_path, VOICE_SECONDS + 10)
-    assert embed(worker, pcm)["seconds"] == embed(worker, pcm, vad=False)["seconds"] == VOICE_SECONDS
+    assert embed(worker, pcm)["seconds"] == VOICE_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("seconds", "level", "vad"), [(3.0, 0, True), (3.0, 0, False), (0.3, 3000, True), (0, 0, True)]
-)
-def test_too_little_speech_is_told(
-    worker: DiarizationWorker, tmp_path: Path, seconds: float, level: float, vad: bool
-) -> None:
+@pytest.mark.parametrize(("seconds", "level"), [(3.0, 0), (0.3, 3000), (0, 0)])
+def test_too_little_speech_is_told(worker: DiarizationWorker, tmp_path: Path, seconds: float, level: float) -> None:
     with pytest.raises(InvalidAudio) as caught:
-        embed(worker, recording(tmp_path, seconds, level=level), vad=vad)
+        embed(worker, recording(tmp_path, seconds, level=level))
     assert caught.value.param == "file"
 
 

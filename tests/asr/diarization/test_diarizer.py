@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from asr.app import create_app
+from asr.attributed import transcribe
+from asr.diarization.attribution import LABELS, SpeakersAsked
 from asr.diarization.engine import DiarizeOptions, Turn
 from asr.diarization.service import Diarizer
 from asr.service import AsrService
 from asr.settings import AsrSettings
+from asr.transcript import TranscribeOptions
 from core import errors
 from core.model_entry import ModelRef
 from core.settings import Places
@@ -80,7 +85,7 @@ async def test_a_voiceprint_says_what_it_is(serve: Any, tmp_path: Path) -> None:
     diarizer = serve().diarizer
     model = diarizer.resolve(None)
     found = await diarizer.embed(recording(tmp_path, 2.5), model=model)
-    assert (found.model, found.seconds, found.facts.model) == ("fake-diarizer", 2.5, "fake-voice")
+    assert (found.seconds, found.facts.model) == (2.5, "fake-voice")
     assert found.vector.shape == (found.facts.size,)
     assert np.linalg.norm(found.vector) == pytest.approx(1, abs=1e-3)
     with pytest.raises(errors.InvalidAudio) as caught:
@@ -100,7 +105,7 @@ async def test_an_engine_without_voices_says_so_without_being_loaded(serve: Any,
         with pytest.raises(errors.NotSupported):
             await work
     assert diarizer.host.worker(model).state == "unloaded"
-    assert (diarizer.channels(model), diarizer.channels(diarizer.resolve(None))) == (2, 1)
+    assert (diarizer.channels(model), diarizer.channels(diarizer.resolve(None))) == (None, 1)
 
 
 async def test_without_a_model_it_is_told_how_to_get_one(serve: Any) -> None:
@@ -117,6 +122,28 @@ async def test_without_a_model_it_is_told_how_to_get_one(serve: Any) -> None:
 async def test_a_default_that_is_no_model_is_told_as_such(serve: Any) -> None:
     with pytest.raises(errors.NotSupported, match="'nonsense' does not exist"):
         serve(diarization_engine="community1", diarization_model="nonsense").diarizer.resolve(None)
+
+
+async def test_a_default_that_is_a_folder_is_shown_under_the_name_it_is_listed_by(serve: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "my-voices"
+    folder.mkdir()
+    service = serve(diarization_model=str(folder))
+    host = service.diarizer.host
+    assert host.installed()[0].id == "my-voices"
+    assert host.knows("my-voices")
+    assert host.knows(str(folder))
+    assert not host.knows("other")
+    app = create_app(service.settings)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/v1/models/my-voices")
+    assert (answer.status_code, answer.json()["id"]) == (200, "my-voices")
+
+
+async def test_a_default_there_is_not_is_not_known(serve: Any) -> None:
+    host = serve(diarization_engine="community1", diarization_model="nonsense").diarizer.host
+    assert host.knows("nonsense")
+    assert host.knows("diarization-community1")
+    assert not host.knows("other")
 
 
 async def test_an_engine_there_is_not_keeps_the_service_from_starting(tmp_path: Path) -> None:
@@ -145,6 +172,62 @@ async def test_whoever_leaves_ends_the_work(serve: Any, tmp_path: Path) -> None:
     await until(lambda: diarizer.host.workers()[0]["calls"] == 0)
     (after,) = diarizer.host.workers()
     assert (after["pid"], after["state"]) == (before["pid"], "ready"), "the process went on"
+
+
+async def test_identical_diarizations_in_flight_are_one(serve: Any) -> None:
+    service = serve(diarization_engine_options={"delay": 0.1})
+    diarizer, model = service.diarizer, service.diarizer.resolve(None)
+    shares: list[list[float]] = [[], [], []]
+
+    async def diarized(shares: list[float], sha256: str, options: DiarizeOptions = ANY) -> Any:
+        async with service.spool.folder() as folder:
+            audio = recording(folder, 8)
+            return await diarizer.diarize(audio, options, model=model, sha256=sha256, on_progress=shares.append)
+
+    def running() -> int:
+        return sum(worker["calls"] + worker["waiting"] for worker in diarizer.host.workers())
+
+    first = asyncio.create_task(diarized(shares[0], "a"))
+    await until(lambda: bool(shares[0]))
+    others = [asyncio.create_task(diarized(each, "a")) for each in shares[1:]]
+    await until(lambda: all(shares))
+    assert running() == 1
+    unlike = [
+        asyncio.create_task(diarized([], "b")),
+        asyncio.create_task(diarized([], "a", DiarizeOptions(max_speakers=3))),
+    ]
+    await until(lambda: running() == 3)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    found = await asyncio.gather(*others)
+    assert found[0].turns == found[1].turns != ()
+    assert shares[1] == shares[2]
+    await asyncio.gather(*unlike)
+
+
+async def test_speakers_of_a_text_wait_only_where_the_text_does(serve: Any, tmp_path: Path) -> None:
+    service = serve(diarization_engine_options={"delay": 1.0}, max_waiting=1)
+    diarizer, model = service.diarizer, service.diarizer.resolve(None)
+    await diarizer.host.load(model)
+    audio = recording(tmp_path, 100)
+    before = [asyncio.create_task(diarizer.diarize(audio, ANY, model=model)) for _ in range(2)]
+    await until(lambda: sum(each["calls"] + each["waiting"] for each in diarizer.host.workers()) == 2)
+
+    async def attributed(*, wait: bool) -> None:
+        asked = SpeakersAsked(model=model.id)
+        text = service.host.resolve(None)
+        options = TranscribeOptions(vad=None)
+        work = transcribe(service, audio, options, model=text, speakers=asked, naming=LABELS, wait=wait)
+        async with work as transcript:
+            await transcript.finish()
+
+    with pytest.raises(errors.QueueFull):
+        await asyncio.wait_for(attributed(wait=False), 20)
+    patient = asyncio.create_task(attributed(wait=True))
+    await until(lambda: sum(each["waiting"] for each in diarizer.host.workers()) == 2)
+    for each in (*before, patient):
+        each.cancel()
+    await asyncio.gather(*before, patient, return_exceptions=True)
 
 
 async def test_a_crash_is_told_and_leaves_the_transcription_alone(serve: Any, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 import voice_stack  # noqa: F401 - puts our packages on the import path
 from asr.diarization.engine import SAMPLE_RATE
+from asr.diarization.engines import ge2e
 from asr.diarization.engines.ge2e import Ge2eEngine
 from asr.diarization.ge2e import FRAME, LOUDNESS, MELS, SHIFT, WINDOW, Ge2eNetwork, gain, mel
+from asr.diarization.own_weights import own_name, sha256_of
 from core.engines import EngineContext
 from core.errors import ConfigurationError, ModelBroken
 from utils.audio.pcm import Samples
@@ -122,3 +124,16 @@ class TestEngine:
         (tmp_path / "pretrained.pt").write_bytes(b"not a file of torch")
         with pytest.raises(ModelBroken, match="pretrained"):
             engine.load()
+
+    def test_vectors_of_other_weights_are_no_resemblyzers(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ge2e, "read_tensors", lambda *_: state(size=256))
+        (tmp_path / "pretrained.pt").write_bytes(b"weights")
+        engine = Ge2eEngine(EngineContext(model=tmp_path))
+        engine.load()
+        assert engine.facts.model == own_name("ge2e", tmp_path / "pretrained.pt")
+        monkeypatch.setattr(ge2e, "WEIGHTS_SHA256", sha256_of(tmp_path / "pretrained.pt"))
+        engine = Ge2eEngine(EngineContext(model=tmp_path))
+        engine.load()
+        assert engine.facts.model == "ge2e"

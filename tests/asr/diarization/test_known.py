@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from asr.diarization.engine import Diarization, EncoderFacts, Turn, Vector
+from asr.diarization.engine import Diarization, EncoderFacts, Turn, Vector, Voiceprint
 from asr.diarization.known import KnownVoice, matched, voices
-from asr.diarization.service import Diarizer, Voiceprint
+from asr.diarization.service import Diarizer
 from core.errors import InvalidAudio
 from core.model_entry import ModelRef
 from utils.audio.pcm import PcmFile
@@ -79,7 +79,7 @@ class _Ear:
         degrees = next(self._heard)
         if degrees is None:
             raise InvalidAudio("there is too little speech", param="file")
-        return Voiceprint(vector(degrees), model.id, audio.duration, FACTS)
+        return Voiceprint(vector(degrees), audio.duration, FACTS)
 
 
 def references(*names: str) -> list[tuple[str, PcmFile]]:

@@ -70,6 +70,7 @@ async def test_capabilities_tell_what_the_default_can_do(tmp_path: Path) -> None
     assert told == {"diarization": True, "speaker_embeddings": True, "voiceprints": True}
     assert can["diarization"]["default_model"] == "fake-diarizer"
     (model,) = [each for each in can["diarization"]["models"] if each["id"] == "fake-diarizer"]
+    assert "streaming" not in model
     assert (model["engine"], model["overlap"], model["speaker_embeddings"]) == ("fake-diarizer", True, True)
     licences = {each["id"]: each["licence"] for each in can["diarization"]["models"]}
     assert licences == {"fake-diarizer": "unknown", "channels": "MIT"}

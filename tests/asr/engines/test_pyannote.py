@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from asr.diarization.clip import Clip
 from asr.diarization.engine import DiarizeOptions, EncoderFacts, Turn
 from asr.diarization.engines import pyannote
-from asr.diarization.engines.pyannote import Hook, PyannoteEngine, converted
+from asr.diarization.engines.pyannote import Hook, PyannoteEngine, converted, encoder_name
 from core.engines import EngineContext
 from core.errors import ConfigurationError, DeviceOutOfMemory, InternalError, InvalidAudio
 from core.scheduler import Cancelled
@@ -242,3 +243,24 @@ def test_a_pipeline_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigurationError, match="no-such-pipeline"):
         PyannoteEngine(EngineContext(options={"pipeline": "nobody/no-such-pipeline"})).load()
+
+
+# --- whose voices compare -----------------------------------------------------------------------
+
+
+def test_an_encoder_in_a_folder_is_called_by_its_weights(tmp_path: Path) -> None:
+    for folder, weights in (("one", b"1"), ("two", b"2")):
+        (tmp_path / folder / "pipeline" / "embedding").mkdir(parents=True)
+        (tmp_path / folder / "pipeline" / "config.yaml").write_text("params: {}")
+        (tmp_path / folder / "pipeline" / "embedding" / "pytorch_model.bin").write_bytes(weights)
+    one, two = (tmp_path / folder / "pipeline" for folder in ("one", "two"))
+    name = encoder_name(str(one))
+    assert name.startswith("pyannote:pipeline-")
+    assert name == encoder_name(str(one / "config.yaml"))
+    assert name != encoder_name(str(two))
+    (one / "config.yaml").write_text("params: {clustering: {threshold: 0.5}}")
+    assert name == encoder_name(str(one))
+
+
+def test_an_encoder_of_the_hub_is_called_by_its_pipeline() -> None:
+    assert encoder_name("pyannote/speaker-diarization-3.1") == "pyannote:speaker-diarization-3.1"

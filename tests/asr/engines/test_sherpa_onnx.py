@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,9 @@ import pytest
 
 from asr.diarization.clip import Clip
 from asr.diarization.engine import DiarizeOptions, EncoderFacts, Turn
+from asr.diarization.engines import sherpa_onnx
 from asr.diarization.engines.sherpa_onnx import SherpaOnnxEngine, allowed, checked, longest
+from asr.diarization.own_weights import own_name
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from core.scheduler import Cancelled
@@ -240,3 +243,31 @@ def test_the_library_takes_our_configuration(tmp_path: Path) -> None:
     assert (config.segmentation.num_threads, config.embedding.num_threads) == (2, 2)
     assert config.embedding.model == str(tmp_path / "voices.onnx")
     assert not config.validate()  # there are no such files
+
+
+def test_voices_of_other_weights_are_no_voices_of_this_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def opened(_config: Any) -> Any:
+        return SimpleNamespace(sample_rate=16_000)
+
+    library = SimpleNamespace(
+        **{
+            **vars(LIBRARY),
+            "OfflineSpeakerDiarizationConfig": lambda **_: SimpleNamespace(validate=lambda: True),
+            "OfflineSpeakerDiarization": opened,
+            "SpeakerEmbeddingExtractor": lambda _: Extractor(),
+        }
+    )
+    monkeypatch.setitem(sys.modules, "sherpa_onnx", library)
+    monkeypatch.setattr(SherpaOnnxEngine, "missing", classmethod(lambda _: ()))
+    monkeypatch.setattr(sherpa_onnx, "checked", lambda *_: None)
+    names = []
+    for weights in ("one", "other"):
+        folder = tmp_path / weights
+        folder.mkdir()
+        for name in ("segmentation.onnx", "embedding.onnx"):
+            (folder / name).write_text(weights)
+        engine = SherpaOnnxEngine(EngineContext(model=folder))
+        engine.load()
+        names.append(engine.facts.model)
+    assert names == [own_name("sherpa-onnx:embedding", tmp_path / name / "embedding.onnx") for name in ("one", "other")]
+    assert len(set(names)) == 2

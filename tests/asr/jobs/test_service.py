@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
+from asr.diarization.attribution import Attribution, SpeakersAsked
+from asr.diarization.engine import Turn
 from asr.jobs.files import JobFiles
 from asr.jobs.job import JobRequest, NewJob
 from asr.jobs.service import JobService
 from asr.jobs.store import JobStore
-from asr.jobs.work import JobWork
+from asr.jobs.work import PATIENCE, JobWork
 from asr.service import Transcript
 from asr.settings import AsrSettings
 from asr.transcript import Segment, TranscribeOptions
-from core.errors import NotFound
+from core.errors import NotFound, Unavailable
 from core.settings import Places
 from utils.audio.pcm import PcmFile
 from utils.uploads import UploadedFile
@@ -160,3 +162,72 @@ async def test_the_prompt_comes_before_the_first_chunk(tmp_path: Path, monkeypat
         assert (job.status, shown) == ("completed", [("Ada", ("Grace",)), (None, ("Grace",))])
     finally:
         await service.close()
+
+
+async def test_text_is_kept_while_the_speakers_have_to_be_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "upload"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(8_000)
+        out.writeframes(bytes(range(256)) * (125 * 35))  # 70 seconds: two chunks
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=9, sha256="0" * 64)
+    places = Places.model_construct(cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None)
+    service = JobService(AsrSettings(engine="fake", model="fake", preload=False, places=places, timeout=100))
+    texts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    transcribe = service.transcribe
+
+    def watched(audio: PcmFile, options: TranscribeOptions, **more: Any) -> Any:
+        texts.append(more["sha256"])
+        return transcribe(audio, options, **more)
+
+    async def attribution(*_: Any, **more: Any) -> Attribution:
+        calls.append(more)
+        if len(calls) > 1:
+            return Attribution(turns=(Turn(0.0, 70.0, 0),))
+        while (await service.jobs.get(ID, owner="")).chunks_done < 2:
+            await asyncio.sleep(0.02)
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(service, "transcribe", watched)
+    monkeypatch.setattr("asr.jobs.work.attribution", attribution)
+    try:
+        await service.start()
+        request = JobRequest(options=TranscribeOptions(), speakers=SpeakersAsked(model="any"))
+        new = NewJob(id=ID, owner="", model="fake", request=request, fingerprint="f")
+        job = await service.jobs.submit(new, upload)
+        async with asyncio.timeout(60):
+            while job.is_open:
+                await asyncio.sleep(0.02)
+                job = await service.jobs.get(ID, owner="")
+    finally:
+        await service.close()
+    assert (job.status, len(calls)) == ("completed", 2)
+    assert texts == [f"{ID}/0", f"{ID}/1"]
+    # In one call, so that it has more time than a request.
+    assert {(each["wait"], each["timeout"]) for each in calls} == {(True, 100 + PATIENCE * 70)}
+
+
+async def test_the_log_of_the_database_is_emptied_when_it_tidies_up(
+    service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied = threading.Event()
+    scrub = JobStore.scrub
+
+    def watched(store: JobStore) -> bool:
+        emptied.set()
+        return scrub(store)
+
+    monkeypatch.setattr(JobStore, "scrub", watched)
+    path = tmp_path / "upload"
+    path.write_bytes(b"sound")
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=5, sha256="0" * 64)
+    new = NewJob(id=ID, owner="", model="fake", request=JobRequest(options=TranscribeOptions()), fingerprint="f")
+    await service.jobs.submit(new, upload)
+    await service.start()
+    async with asyncio.timeout(20):
+        while not emptied.is_set():
+            await asyncio.sleep(0.02)

@@ -10,6 +10,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,29 @@ def test_an_ended_job_leaves_nobodys_voice_in_the_files(store: JobStore, tmp_pat
     else:
         store.attributed("b", FOUND)
         assert store.begin_chunk("b", Chunk(number=0, start=0, stop=9))
-        assert store.finish_chunk("b", 0, (), LanguageGuess(None), last=True)
+        assert store.finish_chunk("b", 0, (), LanguageGuess(None))
+        store.complete("b")
     assert store.get("b").status == end
+    assert traces() == []
+
+
+def test_traces_that_a_reader_kept_go_when_the_log_is_emptied_again(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store._database, "_busy_seconds", 0.1)
+    store.close()
+
+    def traces() -> list[str]:
+        return [path.name for path in tmp_path.iterdir() if b"0.1234567" in path.read_bytes()]
+
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert "0.1234567" in reader.execute("SELECT request FROM jobs").fetchone()[0]
+        store.cancel("a")
+        assert traces()
+        assert not store.scrub()
+        reader.execute("COMMIT")
+    assert store.scrub()
     assert traces() == []
 
 

@@ -157,10 +157,10 @@ def test_before_the_first_job_there_is_none_to_go_on_after(store: JobStore) -> N
         store.page("me", limit=9, after="nothing", status=None)
 
 
-def test_chunks_are_kept_one_by_one_until_the_last_completes_the_job(store: JobStore, path: Path) -> None:
+def test_chunks_are_kept_one_by_one_until_the_job_is_completed(store: JobStore, path: Path) -> None:
     add(store, "a")
     run(store, "a", frames=40_000)
-    assert store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=False)
+    assert store.finish_chunk("a", 0, [segment(0)], ENGLISH)
     job = store.get("a")
     assert (job.status, job.progress, job.frames_done, job.chunks_done) == ("running", 0.25, 40_000, 1)
     assert (job.language, job.language_probability, job.pcm) == ("en", 0.75, PCM)
@@ -169,7 +169,9 @@ def test_chunks_are_kept_one_by_one_until_the_last_completes_the_job(store: JobS
     store.close()
     assert store.begin_chunk("a", Chunk(number=1, start=40_000, stop=160_000)), "taken up again"
     assert store.begun_chunk("a", 1) == Chunk(number=1, start=40_000, stop=160_000, starts=2)
-    assert store.finish_chunk("a", 1, [segment(1, 2.5)], LanguageGuess("de", 0.9), last=True)
+    assert store.finish_chunk("a", 1, [segment(1, 2.5)], LanguageGuess("de", 0.9))
+    assert store.get("a").status == "running"
+    store.complete("a")
     job = JobStore(path).get("a")
     assert (job.status, job.progress, job.language) == ("completed", 1.0, "en")
     assert job.finished_at
@@ -179,8 +181,8 @@ def test_chunks_are_kept_one_by_one_until_the_last_completes_the_job(store: JobS
 def test_a_chunk_is_finished_once(store: JobStore) -> None:
     add(store, "a")
     run(store, "a")
-    assert store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=True)
-    assert not store.finish_chunk("a", 0, [segment(7)], ENGLISH, last=True)
+    assert store.finish_chunk("a", 0, [segment(0)], ENGLISH)
+    assert not store.finish_chunk("a", 0, [segment(7)], ENGLISH)
     assert said(store, "a") == (segment(0),)
 
 
@@ -191,9 +193,10 @@ def test_an_ended_job_takes_no_more_work(store: JobStore, end: str) -> None:
     error = errors.InvalidAudio("not audio", param="file")
     job = store.cancel("a") if end == "cancel" else (store.fail("a", error), store.get("a"))[1]
     assert job.status == ("cancelled" if end == "cancel" else "failed")
-    assert not store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=True)
+    assert not store.finish_chunk("a", 0, [segment(0)], ENGLISH)
     assert not store.begin_chunk("a", Chunk(number=1, start=0, stop=1))
     assert not store.begin("a")
+    store.complete("a")
     assert said(store, "a") == ()
     assert store.get("a").status == job.status
 
@@ -201,7 +204,8 @@ def test_an_ended_job_takes_no_more_work(store: JobStore, end: str) -> None:
 def test_an_end_is_final(store: JobStore) -> None:
     add(store, "a")
     run(store, "a")
-    store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=True)
+    store.finish_chunk("a", 0, [segment(0)], ENGLISH)
+    store.complete("a")
     store.fail("a", errors.InvalidAudio("no"))
     job = store.cancel("a")
     assert (job.status, job.error) == ("completed", None)
@@ -219,7 +223,8 @@ def test_finished_jobs_expire_with_their_text(store: JobStore) -> None:
     for name in ("a", "b"):
         add(store, name)
     run(store, "a")
-    store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=True)
+    store.finish_chunk("a", 0, [segment(0)], ENGLISH)
+    store.complete("a")
     assert store.expire(before=time.time() - 10) == 0
     assert store.expire(before=time.time() + 10) == 1
     assert store.known(["a", "b", "c"]) == {"b": True}
@@ -256,7 +261,8 @@ def test_a_callback_that_never_ends_does_not_keep_its_job(store: JobStore) -> No
 def test_an_expired_job_is_gone_and_has_not_said_nothing(store: JobStore, path: Path) -> None:
     add(store, "a")
     run(store, "a")
-    store.finish_chunk("a", 0, [segment(0)], ENGLISH, last=True)
+    store.finish_chunk("a", 0, [segment(0)], ENGLISH)
+    store.complete("a")
     job, texts = store.result("a")
     assert (job.status, to_segments(texts)) == ("completed", (segment(0),))
     JobStore(path).expire(before=time.time() + 10)

@@ -245,3 +245,23 @@ async def test_second_track_of_a_wav_is_none(make_tone: Make, target: Path) -> N
 async def test_a_picture_has_no_audio(tmp_path: Path, target: Path) -> None:
     with pytest.raises(MediaError, match=r"^The file has no audio\.$"):
         await to_pcm(write(tmp_path, b"\x89PNG\r\n\x1a\n"), target, limits=LIMITS)
+
+
+@pytest.mark.parametrize(("name", "options"), [("four.flac", ()), ("four.wav", ("-c:a", "pcm_s24le"))])
+async def test_all_channels_of_a_track_can_be_kept(
+    tmp_path: Path, target: Path, run_ffmpeg: Run, name: str, options: tuple[str, ...]
+) -> None:
+    tones = [f"sine=frequency={hertz}:sample_rate=48000:duration=2" for hertz in (300, 500, 700, 900)]
+    inputs = [part for tone in tones for part in ("-f", "lavfi", "-i", tone)]
+    run_ffmpeg(*inputs, "-filter_complex", "amerge=inputs=4", *options, tmp_path / name)
+    pcm = await to_pcm(tmp_path / name, target, limits=LIMITS, channels=None)
+    assert (pcm.channels, pcm.sample_rate) == (4, 16_000)
+    assert pcm.duration == pytest.approx(2.0, abs=0.1)
+    assert target.stat().st_size == pcm.frames * 4 * 2
+    spectra = [np.abs(np.fft.rfft(pcm.read(0, 16_000, channel=channel))) for channel in range(4)]
+    assert [int(np.argmax(spectrum)) for spectrum in spectra] == [300, 500, 700, 900]
+
+
+async def test_all_channels_of_a_mono_track_are_one(make_tone: Make, target: Path) -> None:
+    pcm = await decode(make_tone("mono.flac", 1.0, "-ac", "1"), target, limits=LIMITS, channels=None)
+    assert (pcm.channels, pcm.frames) == (1, 16_000)

@@ -51,7 +51,7 @@ class ChannelsEngine(DiarizationEngine):
     Options = ChannelsOptions
     options: ChannelsOptions
     requires = ("faster_whisper",)
-    capabilities = Capabilities(overlap=True, hints=False, threshold=False)
+    capabilities = Capabilities(overlap=True, hints=False, threshold=False, by_channel=True)
 
     def load(self) -> None:
         """Open Silero VAD by listening to a moment of silence."""

@@ -7,7 +7,7 @@ in raw little-endian numbers, as `voice-stack models pull diarization-community1
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from asr.diarization.engine import (
     Turn,
     Vector,
 )
-from asr.diarization.networks import WESPEAKER, Segmentation, SpeakerNetwork, encoder_facts, model_file
+from asr.diarization.likeness import Matrix, unit
+from asr.diarization.networks import WESPEAKER, Segmentation, SpeakerNetwork, encoder_facts, is_own, model_file
 from asr.diarization.reference import prove
 from asr.diarization.shares import part
 from asr.diarization.stats import encoded, level
 from asr.diarization.timeline import cleaned, cleaned_exclusive, numbered, touched, turns
-from asr.diarization.vbx import Matrix, Plda, unit
+from asr.diarization.vbx import Plda
 from core.engines import EngineOptions
 from core.errors import ConfigurationError, ModelBroken
 from utils.audio.pcm import Samples
@@ -64,7 +65,7 @@ class Community1Engine(SpeakerEncoder):
     requires = ("onnxruntime", "faster_whisper")
     runtime = "onnxruntime"
     licence = "CC-BY-4.0"
-    capabilities = Capabilities(overlap=True, embeddings=True)
+    capabilities = Capabilities(overlap=True)
     facts = WESPEAKER
 
     def load(self) -> None:
@@ -73,22 +74,24 @@ class Community1Engine(SpeakerEncoder):
         if folder is None:
             raise ConfigurationError("community1 needs the folder of diarization-community1")
         own = self.options
-        self._segment = Segmentation(model_file(folder, "segmentation", own.segmentation), self.context)
-        self._network = SpeakerNetwork(model_file(folder, "embedding", own.embedding), self.context)
+        segmentation = model_file(folder, "segmentation", own.segmentation)
+        encoder = model_file(folder, "embedding", own.embedding)
+        self._segment = Segmentation(segmentation, self.context)
+        self._network = SpeakerNetwork(encoder, self.context)
         if self._network.size != _SIZE:
             raise ConfigurationError(
-                f"the vectors of {own.embedding} have {self._network.size} numbers, and the PLDA model is for {_SIZE}; "
+                f"the vectors of {encoder.name} have {self._network.size} numbers, and the PLDA model is for {_SIZE}; "
                 "the engine fast takes any encoder"
             )
-        self.facts = encoder_facts(self._network, own.embedding)
         self._plda = _plda(folder)
+        own_encoder = is_own(encoder, self.context)
+        self.facts = encoder_facts(self._network, encoder if own_encoder else None)
         prove(
-            segment=None if own.segmentation else self._segment,
-            embed=None if own.embedding else self.embed,
+            segment=None if is_own(segmentation, self.context) else self._segment,
+            embed=None if own_encoder else self.embed,
         )
-        tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
-        if not np.isfinite(self.embed(tone)).all():
-            raise ModelBroken(f"{self.context.model_id} computes nonsense: its weights are damaged")
+        if own_encoder:
+            self.check_computes()
 
     def diarize(
         self, recording: Recording, options: DiarizeOptions, *, progress: Callable[[float], None]
@@ -116,8 +119,8 @@ class Community1Engine(SpeakerEncoder):
         labels = assign(heard.embeddings, heard.speaks, centroids)
         duration = recording.length / SAMPLE_RATE
         active, exclusive = together(heard, labels, centroids, max(GRID.frame(duration), 0) + 1)
-        told = _Told(turns(active, GRID, duration=duration), turns(exclusive, GRID, duration=duration), centroids)
-        return told.tidy(speech, options)
+        every, single = (turns(frames, GRID, duration=duration) for frames in (active, exclusive))
+        return _tidy(every, single, centroids, speech, options)
 
     def embed(self, samples: Samples) -> Vector:
         """Return the vector of the voice, at length 1. Raises InvalidAudio for less than a tenth of a second."""
@@ -129,25 +132,22 @@ class Community1Engine(SpeakerEncoder):
         return clustering if options.threshold is None else replace(clustering, threshold=options.threshold)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the networks say: turns, those of which one is at a time, and the vectors of their speakers by number."""
+def _tidy(
+    every: list[Turn], single: list[Turn], centroids: Matrix, speech: list[Span], options: DiarizeOptions
+) -> Diarization:
+    """Return a diarization without what Silero hears no speech in: the networks take barking and horns for it.
 
-    turns: list[Turn]
-    exclusive: list[Turn]
-    centroids: Matrix
-
-    def tidy(self, speech: list[Span], options: DiarizeOptions) -> Diarization:
-        """Return it without what Silero hears no speech in: the networks take barking and horns for it."""
-        bounds = {"min_on": options.min_on, "min_off": options.min_off}
-        every, numbers = numbered(cleaned(touched(self.turns, speech), **bounds))
-        single = [
-            replace(turn, speaker=numbers[turn.speaker])
-            for turn in cleaned_exclusive(touched(self.exclusive, speech), **bounds)
-            if turn.speaker in numbers
-        ]
-        embeddings = {number: unit(self.centroids[old]).astype(np.float32) for old, number in numbers.items()}
-        return Diarization(turns=tuple(every), exclusive=tuple(single), embeddings=embeddings)
+    `single` are the turns of which one is at a time, `centroids` the speakers' vectors by number.
+    """
+    bounds = {"min_on": options.min_on, "min_off": options.min_off}
+    kept, numbers = numbered(cleaned(touched(every, speech), **bounds))
+    exclusive = [
+        replace(turn, speaker=numbers[turn.speaker])
+        for turn in cleaned_exclusive(touched(single, speech), **bounds)
+        if turn.speaker in numbers
+    ]
+    embeddings = {number: unit(centroids[old]).astype(np.float32) for old, number in numbers.items()}
+    return Diarization(turns=tuple(kept), exclusive=tuple(exclusive), embeddings=embeddings)
 
 
 def _plda(folder: Path) -> Plda:

@@ -28,8 +28,8 @@ from asr.diarization.engine import (
     Turn,
     Vector,
 )
+from asr.diarization.likeness import Matrix, unit
 from asr.diarization.timeline import cleaned_exclusive, numbered
-from asr.diarization.vbx import Matrix, unit
 from core.engines import EngineOptions
 from core.errors import ConfigurationError, InsufficientMemory, InvalidAudio
 from utils.audio.pcm import Samples
@@ -63,7 +63,7 @@ class FakeDiarizer(SpeakerEncoder):
 
     Options = FakeDiarizerOptions
     options: FakeDiarizerOptions
-    capabilities = Capabilities(overlap=True, embeddings=True)
+    capabilities = Capabilities(overlap=True)
     facts = EncoderFacts(model="fake-voice", size=_SIZE, verify=0.3, identify=0.3)
 
     def load(self) -> None:

@@ -22,14 +22,13 @@ from asr.diarization.engine import (
     Vector,
 )
 from asr.diarization.following import Follower
-from asr.diarization.networks import LEAST_SAMPLES, WESPEAKER, SpeakerNetwork, encoder_facts, model_file
+from asr.diarization.likeness import Matrix
+from asr.diarization.networks import LEAST_SAMPLES, WESPEAKER, SpeakerNetwork, encoder_facts, is_own, model_file
 from asr.diarization.reference import prove
 from asr.diarization.shares import part
-from asr.diarization.short_windows import Piece, cut_up, told
+from asr.diarization.short_windows import Window, cut_up, diarized
 from asr.diarization.stats import FrameBuffer, encoded, level
-from asr.diarization.vbx import Matrix
 from core.engines import EngineOptions
-from core.errors import ModelBroken
 from utils.audio.pcm import Samples
 
 _VAD_DONE, _LISTENED = 0.2, 0.95  # shares of the work that are done when there is speech, and when it has vectors
@@ -54,18 +53,19 @@ class FastEngine(SpeakerEncoder):
     requires = ("onnxruntime", "faster_whisper")
     runtime = "onnxruntime"
     licence = "CC-BY-4.0"
-    capabilities = Capabilities(streaming=True, embeddings=True)
+    capabilities = Capabilities(streaming=True)
     facts = WESPEAKER
 
     def load(self) -> None:
         """Open the encoder, and prove that it computes what it should. Raises ConfigurationError, ModelBroken."""
-        own = self.options.embedding
-        self._network = SpeakerNetwork(model_file(self.context.model, "embedding", own), self.context)
-        self.facts = encoder_facts(self._network, own)
-        prove(embed=None if own else self.embed)
-        tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
-        if not np.isfinite(self.embed(tone)).all():
-            raise ModelBroken(f"{self.context.model_id} computes nonsense: its weights are damaged")
+        encoder = model_file(self.context.model, "embedding", self.options.embedding)
+        own = is_own(encoder, self.context)
+        self._network = SpeakerNetwork(encoder, self.context)
+        self.facts = encoder_facts(self._network, encoder if own else None)
+        if own:
+            self.check_computes()
+        else:
+            prove(embed=self.embed)
 
     def diarize(
         self, recording: Recording, options: DiarizeOptions, *, progress: Callable[[float], None]
@@ -75,10 +75,10 @@ class FastEngine(SpeakerEncoder):
         if recording.length < LEAST_SAMPLES:
             return Diarization(turns=(), exclusive=())
         speech = self.speech(recording, progress=part(progress, 0, _VAD_DONE))
-        pieces = list(cut_up(speech, size=own.window, step=own.step))
-        vectors = self._vectors(recording, pieces, part(progress, _VAD_DONE, _LISTENED))
+        windows = list(cut_up(speech, size=own.window, step=own.step))
+        vectors = self._vectors(recording, windows, part(progress, _VAD_DONE, _LISTENED))
         clustered = part(progress, _LISTENED, 1)
-        return told(pieces, vectors, options, threshold=own.threshold, least=_LEAST, progress=clustered)
+        return diarized(windows, vectors, options, threshold=own.threshold, least=_LEAST, progress=clustered)
 
     def embed(self, samples: Samples) -> Vector:
         """Return the vector of the voice, at length 1. Raises InvalidAudio for less than a tenth of a second."""
@@ -91,17 +91,17 @@ class FastEngine(SpeakerEncoder):
         most = options.num_speakers or options.max_speakers
         return Follower(self.embed, threshold=threshold, most=most, window=own.window, least=_LEAST)
 
-    def _vectors(self, recording: Recording, pieces: list[Piece], progress: Callable[[float], None]) -> Matrix:
+    def _vectors(self, recording: Recording, windows: list[Window], progress: Callable[[float], None]) -> Matrix:
         """Return the vectors of windows, shape (windows, size); each moment goes through the network once."""
-        vectors = np.zeros((len(pieces), self._network.size))
-        if not pieces:
+        vectors = np.zeros((len(windows), self._network.size))
+        if not windows:
             return vectors
         mean = level(recording, part(progress, 0, _LEVEL_DONE))
         frames = FrameBuffer(encoded(recording, self._network.encode, mean))
         listened = part(progress, _LEVEL_DONE, 1)
-        for index, piece in enumerate(pieces):
-            wider = max((_LEAST - piece.duration) / 2, 0)
-            heard = frames.between(max(piece.start - wider, 0), piece.end + wider)
+        for index, window in enumerate(windows):
+            wider = max((_LEAST - window.duration) / 2, 0)
+            heard = frames.between(max(window.start - wider, 0), window.end + wider)
             vectors[index] = self._network.project(heard, np.ones((1, len(heard)), dtype=np.float32))[0]
-            listened(piece.end * SAMPLE_RATE / recording.length)
+            listened(window.end * SAMPLE_RATE / recording.length)
         return vectors

@@ -32,13 +32,13 @@ from asr.diarization.engine import (
 )
 from asr.diarization.foreign import adopted, held
 from asr.diarization.likeness import unit
+from asr.diarization.own_weights import own_name
 from core.engines import EngineContext, EngineOptions
 from core.errors import (
     ConfigurationError,
     DeviceOutOfMemory,
     InternalError,
     InvalidAudio,
-    ModelBroken,
     VoiceStackError,
 )
 from utils.audio.pcm import Samples
@@ -81,7 +81,7 @@ class PyannoteEngine(SpeakerEncoder):
     extra = "pyannote"
     runtime = "torch"
     licence = "MIT"
-    capabilities = Capabilities(overlap=True, threshold=False, embeddings=True)
+    capabilities = Capabilities(overlap=True, threshold=False)
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
@@ -119,12 +119,12 @@ class PyannoteEngine(SpeakerEncoder):
                 setattr(pipeline, name_of_size, min(getattr(pipeline, name_of_size), CPU_BATCH))
         self._pipeline = pipeline
         self.facts = EncoderFacts(
-            model=f"pyannote:{Path(name).name}",
+            model=encoder_name(name),
             size=int(self._encoder.dimension),
             verify=self.options.verify,
             identify=self.options.identify,
         )
-        self._prove()
+        self.check_computes()
 
     def close(self) -> None:
         """Forget the weights."""
@@ -157,7 +157,7 @@ class PyannoteEngine(SpeakerEncoder):
             vector = np.asarray(self._encoder(wave)[0], dtype=np.float32)
         if not np.isfinite(vector).all() or not vector.any():
             raise InvalidAudio("there is too little speech to tell whose voice it is", param="file")
-        return unit(vector)
+        return unit(vector).astype(np.float32)
 
     @property
     def _encoder(self) -> Any:
@@ -175,13 +175,6 @@ class PyannoteEngine(SpeakerEncoder):
         """Return torch's name of the device; ROCm's devices are called cuda there."""
         context = self.context
         return f"cuda:{context.device_index}" if context.device in {"cuda", "rocm"} else context.device
-
-    def _prove(self) -> None:
-        tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
-        try:
-            self.embed(tone)
-        except InvalidAudio as error:
-            raise ModelBroken("the speaker encoder of the pipeline computes nonsense") from error
 
     @contextmanager
     def _translated(self, hook: Hook | None = None) -> Iterator[None]:
@@ -225,6 +218,20 @@ class Hook:
         except BaseException as error:
             self.raised = error
             raise
+
+
+def encoder_name(pipeline: str) -> str:
+    """Return what the speaker encoder of a pipeline is called, which is a folder, its config.yaml, or on the hub.
+
+    That of a folder is told by its files: those in its folder `embedding`, else all of them.
+    """
+    place = Path(pipeline)
+    folder = place.parent if place.is_file() else place
+    if not folder.is_dir():
+        return f"pyannote:{place.name}"
+    weights = folder / "embedding"
+    files = sorted(path for path in (weights if weights.is_dir() else folder).rglob("*") if path.is_file())
+    return own_name(f"pyannote:{folder.name}", *files)
 
 
 def converted(output: Any, options: DiarizeOptions, duration: float) -> Diarization:

@@ -29,6 +29,7 @@ from asr.diarization.engine import (
 )
 from asr.diarization.foreign import adopted, exclusive, held
 from asr.diarization.likeness import unit
+from asr.diarization.own_weights import own_name
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from utils.audio.pcm import Samples
@@ -75,7 +76,7 @@ class SherpaOnnxEngine(SpeakerEncoder):
     requires = ("sherpa_onnx", "onnxruntime", "faster_whisper")
     extra = "sherpa"
     licence = "Apache-2.0"
-    capabilities = Capabilities(overlap=True, embeddings=True)
+    capabilities = Capabilities(overlap=True)
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
@@ -102,14 +103,12 @@ class SherpaOnnxEngine(SpeakerEncoder):
             raise ModelBroken(f"{segmentation.name} is not for audio at {SAMPLE_RATE} Hz")
         self._extractor = sherpa_onnx.SpeakerEmbeddingExtractor(self._encoder_config())
         self.facts = EncoderFacts(
-            model=f"sherpa-onnx:{encoder.stem}",
+            model=own_name(f"sherpa-onnx:{encoder.stem}", encoder),
             size=int(self._extractor.dim),
             verify=self.options.verify,
             identify=self.options.identify,
         )
-        tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * np.float32(0.1)
-        if not np.isfinite(self.embed(tone)).all():
-            raise ModelBroken(f"{encoder.name} computes nonsense: its weights are damaged")
+        self.check_computes()
 
     def close(self) -> None:
         """Forget the weights."""
@@ -166,7 +165,7 @@ class SherpaOnnxEngine(SpeakerEncoder):
             stream.input_finished()
             if not self._extractor.is_ready(stream):
                 return None
-            return unit(np.asarray(self._extractor.compute(stream), dtype=np.float32))
+            return unit(np.asarray(self._extractor.compute(stream))).astype(np.float32)
 
     def _config(self, count: int, threshold: float) -> Any:
         library = self._library
