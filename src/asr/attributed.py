@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from asr.diarization.attribution import Attribution, Attributor, Naming, SpeakersAsked, attribution
@@ -27,9 +26,14 @@ class AttributedTranscript:
     """
 
     def __init__(
-        self, transcript: Transcript, find: Callable[[], Coroutine[Any, Any, Attribution]], naming: Naming
+        self,
+        transcript: Transcript,
+        find: Callable[[Callable[[float], None]], Coroutine[Any, Any, Attribution]],
+        naming: Naming,
     ) -> None:
         self.found = Attribution()
+        self.share = 0.0
+        """How much is done of finding out who speaks, from 0 to 1; no text is told before."""
         self._transcript = transcript
         self._find = find
         self._naming = naming
@@ -44,7 +48,7 @@ class AttributedTranscript:
         """Yield the segments; raise what either engine raised."""
         async with aclosing(aiter(self._transcript)) as heard:
             # Whatever can be refused by then is refused before the first of them.
-            self.found, segment = await together(self._find(), _waited(anext(heard, None)))
+            self.found, segment = await together(self._find(self._progress), _waited(anext(heard, None)))
             attributor = Attributor(self.found, self._naming)
             while segment is not None:
                 for part in attributor.parts(segment):
@@ -54,14 +58,17 @@ class AttributedTranscript:
 
     async def finish(self) -> None:
         """Wait for the last segment; raise what either engine raised as soon as it has."""
-        self.found, _ = await together(self._find(), self._transcript.finish())
+        self.found, _ = await together(self._find(self._progress), self._transcript.finish())
         # Hours of words take too long for the event loop.
         parts = await asyncio.to_thread(self.found.applied, self._transcript.segments, self._naming)
         self._segments = list(parts)
 
     def result(self, task: Task, **layout: Any) -> TranscriptResult:
         """Return what there is, for the formats; `layout` goes to TranscriptResult as it is."""
-        return replace(self._transcript.result(task, **layout), segments=tuple(self._segments))
+        return replace(self._transcript.result(task, **layout), segments=tuple(self._segments), diarized=True)
+
+    def _progress(self, share: float) -> None:
+        self.share = share
 
     def embeddings(self) -> dict[str, tuple[float, ...]]:
         """Return the vector of each speaker's voice, by what the speaker is called; empty for engines without any."""
@@ -92,7 +99,10 @@ async def transcribe(
         if speakers is None:
             yield transcript
         else:
-            find = partial(attribution, service, audio, speakers, sha256=sha256, wait=wait)
+
+            def find(on_progress: Callable[[float], None]) -> Coroutine[Any, Any, Attribution]:
+                return attribution(service, audio, speakers, sha256=sha256, wait=wait, on_progress=on_progress)
+
             yield AttributedTranscript(transcript, find, naming)
 
 

@@ -38,7 +38,7 @@ def capabilities(service: AsrService) -> dict[str, Any]:
             "logprobs": any(engine.gives_logprobs for engine in engines),
             "diarization": default is not None,
             "speaker_embeddings": encodes,
-            "voiceprints": encodes and settings.voiceprints == "on",
+            "voiceprints": encodes and settings.voiceprints,
             "jobs": True,
             "realtime": False,
         },

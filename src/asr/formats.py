@@ -140,7 +140,7 @@ def verbose(result: TranscriptResult) -> dict[str, object]:
 
 def json(result: TranscriptResult) -> bytes:
     """Write OpenAI's short answer: text, usage and what was detected; with speakers also who says what."""
-    speakers = {"segments": _diarized_segments(result)} if result.has_speakers else {}
+    speakers = {"segments": _diarized_segments(result)} if result.diarized else {}
     return orjson.dumps({"text": result.text, **speakers, "usage": _usage(result), **details(result)})
 
 
@@ -164,7 +164,7 @@ def verbose_json(result: TranscriptResult) -> bytes:
 
 def text(result: TranscriptResult) -> bytes:
     """Write the text and a line break, with speakers a line for each turn; nothing at all where nobody spoke."""
-    written = _by_turns(result) if result.has_speakers else result.text
+    written = _by_turns(result) if result.diarized else result.text
     return f"{written}\n".encode() if written else b""
 
 

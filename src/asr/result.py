@@ -25,7 +25,7 @@ class TranscriptResult:
 
     `language` is a code, None when no speech was found; `duration` is in seconds. `words` says whether verbose formats
     list the words (`timestamp_granularities`), `logprobs` whether JSON lists those of the tokens. Without a `layout`
-    every segment is one cue.
+    every segment is one cue. `diarized` says whether it was found out who speaks, perhaps nobody.
     """
 
     segments: tuple[Segment, ...]
@@ -36,16 +36,12 @@ class TranscriptResult:
     words: bool = False
     logprobs: bool = False
     layout: SubtitleLayout | None = None
+    diarized: bool = False
 
     @property
     def text(self) -> str:
         """The whole text, without blanks around it."""
         return "".join(segment.text for segment in self.segments).strip()
-
-    @property
-    def has_speakers(self) -> bool:
-        """Whether it is known of any segment who speaks."""
-        return any(segment.speaker for segment in self.segments)
 
     @property
     def text_language(self) -> str | None:

@@ -79,6 +79,11 @@ class Transcript:
             elif event.name == "progress":
                 self.seconds_done = event.data["seconds"]
 
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1."""
+        return self.seconds_done / self.duration if self.duration else 0.0
+
     async def finish(self) -> None:
         """Wait for the last segment."""
         async for _ in self:

@@ -129,8 +129,8 @@ class AsrSettings(ServiceSettings):
         validation_alias="DIARIZATION_IDLE_UNLOAD",
         description="Seconds until an idle diarization model is unloaded; -1 means never.",
     )
-    voiceprints: Literal["off", "on"] = Field(
-        default="off",
+    voiceprints: bool = Field(
+        default=False,
         validation_alias="VOICEPRINTS",
         description="Whether people may be registered and recognised by their voices, which are biometric data.",
     )

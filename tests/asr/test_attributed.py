@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import asdict
 
@@ -28,7 +28,8 @@ class Work:
         self.ended = ""
         self._error = error
 
-    async def find(self) -> Attribution:
+    async def find(self, progress: Callable[[float], None]) -> Attribution:
+        progress(0.5)
         try:
             await self.go_on.wait()
             if self._error:
@@ -67,6 +68,7 @@ async def test_segments_come_once_the_speakers_are_known_and_not_later() -> None
         first = asyncio.create_task(anext(segments))
         await asyncio.sleep(0.05)
         assert not first.done()
+        assert transcript.share == 0.5
         work.go_on.set()
         # The second one is not there yet.
         assert (await first).speaker == "SPEAKER_00"

@@ -125,6 +125,10 @@ def test_a_stream_wants_its_first_text_early() -> None:
     assert not options().early
 
 
+def test_a_stream_with_speakers_has_the_text_of_any_other_answer() -> None:
+    assert options(stream="yes", response_format="diarized_json") == options(response_format="diarized_json")
+
+
 @pytest.mark.parametrize("name", ["include", "include[]"])
 def test_logprobs_are_asked_for_by_include(name: str) -> None:
     assert options((name, "logprobs")).logprobs

@@ -315,6 +315,7 @@ TALK = TranscriptResult(
     ),
     duration=3.5,
     language="en",
+    diarized=True,
 )
 
 
@@ -348,6 +349,7 @@ def test_json_tells_who_says_what_where_it_is_known() -> None:
     assert answer["text"] == TALK.text
     assert answer["segments"] == json.loads(render("diarized_json", TALK))["segments"]
     Transcription.model_validate(answer)
+    assert json.loads(render("json", replace(SILENCE, diarized=True)))["segments"] == []
 
 
 def test_words_that_nobody_is_near_to_have_a_line_of_their_own() -> None:

@@ -240,7 +240,7 @@ def test_nothing_is_left_of_the_forgotten(people: People, path: Path) -> None:
     assert (path.parent / "speakers.db-wal").stat().st_size == 0
     assert [each.name for each in people.everybody()] == ["Before", "After"]
     assert [match.name for match in people.identify(voice(0), top_k=5)] == ["Before", "After"]
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="nothing of one with this id is left"):
         people.forget(person)
 
 

@@ -268,6 +268,10 @@ def test_a_reference_without_a_voice_is_refused(asr: httpx.Client) -> None:
     assert send(asr, **fields).status_code == 200
 
 
+def test_naming_people_takes_asking_who_speaks(asr: httpx.Client) -> None:
+    assert_error(send(asr, identify_speakers="true"), 400, "invalid_value", "identify_speakers", "diarize=true")
+
+
 def test_nobody_is_identified_where_voiceprints_are_off(asr: httpx.Client) -> None:
     answer = send(asr, response_format="diarized_json", identify_speakers="true")
     assert_error(answer, 403, "voiceprints_disabled", None)

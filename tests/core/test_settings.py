@@ -132,7 +132,7 @@ def test_unknown_names_are_reported_of_every_prefix(monkeypatch: pytest.MonkeyPa
         ("DIARIZATION_DEVICE", "gpu"),
         ("DIARIZATION_THREADS", "-1"),
         ("DIARIZATION_IDLE_UNLOAD", "-2"),
-        ("VOICEPRINTS", "yes"),
+        ("VOICEPRINTS", "maybe"),
     ],
 )
 def test_a_wrong_value_of_a_diarization_setting_is_refused(
@@ -145,7 +145,7 @@ def test_a_wrong_value_of_a_diarization_setting_is_refused(
 
 def test_voiceprints_are_off_and_diarization_is_not_loaded_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = AsrSettings()
-    assert (settings.voiceprints, settings.diarization_preload) == ("off", False)
+    assert (settings.voiceprints, settings.diarization_preload) == (False, False)
     assert (settings.diarization_model, settings.diarization_engine) == ("diarization-community1", "community1")
     monkeypatch.setenv("DIARIZATION_ENGINE_OPTIONS__STEP", "2")
     assert AsrSettings().diarization_engine_options == {"step": "2"}

@@ -87,6 +87,7 @@ def test_what_is_wrong_is_one_clear_line(talk: Path) -> None:
         (("my talk.wav", "--num-speakers", "0", "--local"), "num_speakers must be from 1"),
         (("my talk.wav", "--min-speakers", "3", "--max-speakers", "2", "--local"), "min_speakers is greater"),
         (("my talk.wav", "--format", "srt", "--local"), "unknown format 'srt'"),
+        (("my talk.wav", "-o", "out.srt", "--local"), "unknown format 'srt'"),
         (("my talk.wav", "--model", "nonsense", "--local"), "'nonsense' does not exist"),
         (("my talk.wav", "-o", "none/x.rttm", "--local"), "does not exist"),
         (("x.wav", "--local"), ""),

@@ -27,7 +27,7 @@ async def frames(
 ) -> AsyncGenerator[bytes, None]:
     """Yield a delta for each segment, the first of which has come already, then what there is to say about them all.
 
-    None among the segments is a long pause, and a ping. An error ends the stream, and is counted.
+    None among the segments is a long pause: a ping and how much is done. An error ends the stream, and is counted.
     """
     text = _Text(asked)
     try:
@@ -79,9 +79,12 @@ class _Text:
 def _of(segment: Segment | None, text: _Text, transcript: AnyTranscript) -> bytes:
     """Return the frames of a segment."""
     if segment is None:
-        return sse.PING
-    progress = sse.comment(f"progress {segment.end / transcript.duration:.3f}")
-    return b"".join(map(_frame, text.events(segment))) + progress
+        return sse.PING + _progress(transcript.share)
+    return b"".join(map(_frame, text.events(segment))) + _progress(segment.end / transcript.duration)
+
+
+def _progress(share: float) -> bytes:
+    return sse.comment(f"progress {share:.3f}")
 
 
 def _done(result: TranscriptResult, text: str) -> bytes:

@@ -216,7 +216,8 @@ class TranscriptionRequest(BaseModel):
             best_of=self.best_of,
             logprobs=self.logprobs,
             amplify=self.chunking_strategy == _AUTO,
-            early=self.stream,
+            # With speakers no text is told before all of the recording was heard.
+            early=self.stream and not self.diarizes,
         )
 
     def _vad(self, settings: AsrSettings) -> VadOptions | None:

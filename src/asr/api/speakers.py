@@ -32,6 +32,8 @@ async def read_speakers(
     for a reference that is none or has too little speech, NotSupported where the engine knows no voices, and what
     `check_people` raises.
     """
+    if wanted.identify_speakers and not wanted.diarizes:
+        raise errors.InvalidRequest("identify_speakers takes diarize=true", param="identify_speakers")
     model = _model(service, wanted) if wanted.diarizes else None
     if model is not None:
         service.diarizer.check(wanted.diarization, model)

@@ -107,15 +107,18 @@ async def attribution(
     sha256: str = "",
     wait: bool = False,
     timeout: float | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Attribution:
     """Tell who speaks when in a recording.
 
-    Raises what Diarizer.diarize raises, which also has `sha256`, `wait` and `timeout`, and with `identify` what
-    People.names raises.
+    Raises what Diarizer.diarize raises, which also has `sha256`, `wait`, `timeout` and `on_progress`, and with
+    `identify` what People.names raises.
     """
     diarizer = service.diarizer
     model = diarizer.resolve(asked.model)
-    found = await diarizer.diarize(audio, asked.options, model=model, sha256=sha256, wait=wait, timeout=timeout)
+    found = await diarizer.diarize(
+        audio, asked.options, model=model, sha256=sha256, wait=wait, timeout=timeout, on_progress=on_progress
+    )
     return Attribution(
         turns=found.exclusive,
         names=await names_of(service, found.embeddings, asked.known, model=model, identify=asked.identify),

@@ -110,11 +110,11 @@ class SpeakerNetwork:
 def model_file(folder: Path | None, name: str, own: Path | None) -> Path:
     """Return the file of a network: one of the user's `own`, else NAME.onnx or NAME.ort of the model's folder.
 
-    Raises ConfigurationError where a file of the user's own or the folder is not there, ModelBroken for the others.
+    Raises ModelBroken where the file is not there, ConfigurationError for a model without a folder.
     """
     if own is not None:
         if not own.is_file():
-            raise ConfigurationError(f"there is no file {own}")
+            raise ModelBroken(f"there is no file {own}")
         return own
     if folder is None:
         raise ConfigurationError(f"a folder with {name}.ort is needed, and the model has none")

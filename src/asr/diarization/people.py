@@ -120,7 +120,7 @@ class People:
     @classmethod
     def of(cls, settings: AsrSettings) -> People:
         """Return the people of this machine's service."""
-        return cls(settings.places.state / "speakers.db", enabled=settings.voiceprints == "on")
+        return cls(settings.places.state / "speakers.db", enabled=settings.voiceprints)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work`, a method of this object, without blocking; Unavailable when the file is in use for too long."""
@@ -205,7 +205,7 @@ class People:
         # Also for somebody who is not there: the call that deleted them may have been cut off before this.
         self._scrub()
         if not gone:
-            raise _unknown()
+            raise errors.NotFound("there is no such person, and nothing of one with this id is left", param="id")
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

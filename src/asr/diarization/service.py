@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from core.spool import Spool
 from core.worker import Event
 from utils.audio.pcm import PcmFile
 
+log = logging.getLogger(__name__)
 TASK: Final[Task] = "speaker-diarization"
 CALLS, SHORT_CALLS = 1, 8
 """Diarizations that a process takes at once, and beside them those of short audio and voices: one long one at a time
@@ -85,12 +87,11 @@ class Diarizer:
             raise self._none(error) from error
 
     def _none(self, error: errors.ModelNotFound) -> errors.NotSupported:
-        what = "no diarization model is installed"
         try:
             model = self.host.default()
         except errors.ModelNotFound:
-            return errors.NotSupported(f"{what}: {error.message}")
-        return errors.NotSupported(f"{what}; `voice-stack models pull {model.id}` gets one")
+            return errors.NotSupported(f"the default diarization model is not there: {error.message}")
+        return errors.NotSupported(f"no diarization model is installed; `voice-stack models pull {model.id}` gets one")
 
     def check(self, options: DiarizeOptions, model: ModelRef) -> None:
         """Raise InvalidRequest or UnsupportedParameter for what cannot be asked of the model; nothing is loaded."""
@@ -193,7 +194,11 @@ class Diarizer:
         return Voiceprint(vector, data["seconds"], await self.facts(model))
 
     def start(self) -> None:
-        """Begin to load the default model, where it shall be there from the beginning."""
+        """Begin to load the default model, where it shall be there from the beginning; tell the log of one unknown."""
+        try:
+            self.host.default()
+        except errors.ModelNotFound as error:
+            log.warning("DIARIZATION_MODEL: %s; requests for speakers are refused", error.message)
         self.host.start(preload=self._settings.diarization_preload)
 
     def drain(self) -> None:

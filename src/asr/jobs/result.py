@@ -24,6 +24,7 @@ def transcript(job: Job, segments: tuple[Segment, ...], look: JobRequest) -> Tra
         words=look.words,
         logprobs=look.logprobs,
         layout=look.layout,
+        diarized=job.request.attribution is not None,
     )
 
 

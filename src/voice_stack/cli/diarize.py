@@ -106,6 +106,6 @@ def _renderer(name: str) -> Callable[[Mapping[str, Any], str], str]:
 
 
 def _format_of(output: Path | None) -> str:
-    """Return the format that a file's suffix stands for; table without a file, and for a suffix nobody knows."""
+    """Return the format that a file's suffix stands for, table without one and for .txt."""
     suffix = output.suffix.lstrip(".").lower() if output else ""
-    return suffix if suffix in FORMATS else "table"
+    return suffix if suffix not in {"", "txt"} else "table"

@@ -65,7 +65,7 @@ def add_speaker(
     added = asyncio.run(_place(url, local=local).add(draft))
     for file in added.unsure:
         _say(f"{file}: so little speech makes an uncertain voiceprint", error=True)
-    _say(f"{name} ({added.id}) has {added.samples} samples")
+    _say(f"{name} ({added.id}) has {added.samples} sample{'s' * (added.samples != 1)}")
 
 
 @app.command("rm")

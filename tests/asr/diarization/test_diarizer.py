@@ -124,6 +124,13 @@ async def test_a_default_that_is_no_model_is_told_as_such(serve: Any) -> None:
         serve(diarization_engine="community1", diarization_model="nonsense").diarizer.resolve(None)
 
 
+async def test_a_default_that_is_no_model_is_told_to_the_log_at_start(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(diarization_engine="community1", diarization_model="nonsense").diarizer.start()
+    assert "DIARIZATION_MODEL: model 'nonsense' does not exist" in caplog.text
+
+
 async def test_a_default_that_is_a_folder_is_shown_under_the_name_it_is_listed_by(serve: Any, tmp_path: Path) -> None:
     folder = tmp_path / "my-voices"
     folder.mkdir()

@@ -106,6 +106,14 @@ class TestOwnFiles:
         assert np.allclose(engine.embed(signal()), ours.embed(signal()), atol=1e-5)
         assert engine.facts.model.startswith("mine-")
 
+    @pytest.mark.parametrize("option", ["segmentation", "embedding"])
+    def test_a_file_that_is_not_there_is_a_broken_model(self, option: str, tmp_path: Path) -> None:
+        engine = Community1Engine(EngineContext(model=tmp_path, options={option: str(tmp_path / "none.onnx")}))
+        for name in ("segmentation.ort", "embedding.ort"):
+            (tmp_path / name).touch()
+        with pytest.raises(ModelBroken):
+            engine.load()
+
     @pytest.mark.e2e
     @pytest.mark.parametrize(("option", "file"), [("segmentation", "embedding.ort"), ("embedding", "segmentation.ort")])
     def test_a_network_of_another_kind_is_refused_at_load(self, context: EngineContext, option: str, file: str) -> None:
