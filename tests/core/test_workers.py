@@ -333,7 +333,7 @@ async def test_a_device_that_ends_the_work_of_a_call_that_was_left_costs_nothing
         assert found._working
         await events(worker, "go")
         await until(lambda: not found._working)
-        assert worker._background._tasks == {found_keeper(worker)}
+        await until(lambda: worker._background._tasks == {found_keeper(worker)})
         assert status(worker).restarts == 0
 
 
