@@ -94,6 +94,12 @@ conformance-real: test-models conformance-envs
 test-jobs-kill: dev
 	KILLS=20 $(BIN)/python -m pytest tests/e2e/test_jobs_survive.py $(PYTEST_ARGS)
 
+## engines: every engine with its extra in an environment of its own: its tests, real sentences; ENGINES=whisper,piper
+.PHONY: engines
+engines: test-models
+	@PYTHON=$(PYTHON) scripts/make-engine-envs.sh .venv-engines $$($(BIN)/python -m bench.engines --extras) || true
+	$(BIN)/python -m bench.engines
+
 ## lint: ruff, formatting and the shell scripts, nothing is changed
 .PHONY: lint
 lint: dev
@@ -112,7 +118,7 @@ fmt: dev
 typecheck: dev
 	$(BIN)/mypy
 
-## docs: regenerate docs/configuration.md, docs/errors.md, .env.example, docs/openapi and .docs/repo_map.json
+## docs: regenerate docs/configuration.md, docs/errors.md, the tables of docs/engines.md, .env.example, docs/openapi and .docs/repo_map.json
 .PHONY: docs
 docs: dev
 	$(BIN)/python scripts/generate_docs.py
@@ -173,6 +179,11 @@ bench-memory: test-models
 .PHONY: bench-upload
 bench-upload: dev
 	$(BIN)/python -m bench.upload
+
+## bench-load: models loaded, used and unloaded 200 times by four clients of each service; ROUNDS=20 for fewer
+.PHONY: bench-load
+bench-load: dev
+	$(BIN)/python -m bench.load_rounds
 
 # --- house keeping ------------------------------------------------------------------------------
 

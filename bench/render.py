@@ -1,7 +1,7 @@
 """docs/performance.md out of bench/results/reference: `python -m bench.render`, with --check only says if it is stale.
 
 `--adopt asr tts` first makes the latest results the reference ones, without names all there are; quick and unfinished
-ones are refused.
+ones are refused. Those of `make engines` go to docs/engines.md, by `make docs`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ sides ran in turn, never at once, with their order rotated from round to round; 
     "memory": """\
 Resident memory in MB (a million bytes). Idle means three seconds after a first request.""",
 }
-COMMANDS = {name: f"make bench-{name}" for name in FIGURES}
+COMMANDS = {name: f"make bench-{name}" for name in FIGURES} | {"engines": "make engines"}
 
 
 def render(results: Mapping[str, Result]) -> str:

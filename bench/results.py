@@ -142,6 +142,7 @@ FIGURES: Mapping[str, tuple[Figure, ...]] = {
     "tts": TTS,
     "diarization": DIARIZATION,
     "gpu": (),
+    "engines": (),
 }
 """By the name of the benchmark's file, in the order of the page."""
 

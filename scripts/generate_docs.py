@@ -1,4 +1,4 @@
-"""Write the files that come out of the code: settings, errors, OpenAPI. `--check` only says which are out of date."""
+"""Write the files that come out of the code: settings, errors, engines, OpenAPI. `--check` says which are stale."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engines_page import pages as with_tables
 from settings_page import configuration, env_example, table
 
 import voice_stack  # noqa: F401 - puts asr, tts, core and utils on the path, so it comes first
@@ -65,6 +66,12 @@ def _again(error: type[VoiceStackError]) -> str:
     return "no" if error.retry is False else f"after {error.retry} s"
 
 
+def engines() -> dict[str, str]:
+    """Return the page whose tables are made from the engines' classes and the results of `make engines`."""
+    page = ROOT / "docs" / "engines.md"
+    return {"docs/engines.md": with_tables(page.read_text(encoding="utf-8"))}
+
+
 def openapi() -> dict[str, str]:
     """Return what the two services declare about their routes."""
     # model_construct: the defaults, whatever the environment and a .env file say.
@@ -98,7 +105,7 @@ def same(path: Path, text: str) -> bool:
     return bool(outline(old, like=new) == outline(new, like=old))
 
 
-PAGES = {"settings": settings, "errors": errors, "openapi": openapi}
+PAGES = {"settings": settings, "errors": errors, "engines": engines, "openapi": openapi}
 
 
 def main() -> int:

@@ -7,6 +7,10 @@ from core.registry import EngineRegistry
 
 TABLE = {
     "faster-whisper": "asr.engines.faster_whisper:FasterWhisperEngine",
+    "whisper": "asr.engines.whisper:WhisperEngine",
+    "crispasr": "asr.engines.crispasr:CrispasrAsrEngine",
+    "whisper-server": "asr.engines.whisper_server:WhisperServerEngine",
+    "openai": "asr.engines.openai:OpenAiEngine",
     "fake": "asr.engines.fake:FakeAsrEngine",
     "fake-windows": "asr.engines.fake:FakeWindowEngine",
 }

@@ -40,6 +40,12 @@ class AsrSettings(ServiceSettings):
     model: str = Field(
         default="whisper-base", validation_alias="ASR_MODEL", description="Default model: an id, alias or folder."
     )
+    models: CommaList = Field(
+        default=(),
+        validation_alias="ASR_MODELS",
+        description="Models to load at start, comma-separated, as far as MODEL_SLOTS and MODEL_MEMORY_MB admit; the "
+        "first is the default one where ASR_MODEL is not set.",
+    )
     engine: str = Field(
         default="faster-whisper", validation_alias="ASR_ENGINE", description="Engine for models given as a folder."
     )

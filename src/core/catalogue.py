@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import ModelNotFound, shortened
+from core.errors import ConfigurationError, ModelNotFound, shortened
 from core.model_entry import CatalogueData, ModelEntry, ModelRef, read_catalogue
 from core.model_folder import detect
 from core.model_store import Damage, Manifest, ModelStore
+from core.models_file import ModelsFile, own_models
+from core.overlay import Overlay
 from core.pull import pull
+from core.settings import Places
 from core.sources.base import Progress, Silent, Source
 from core.sources.folder import FolderSource
 
 _DATA = Path(__file__).with_name("catalogue.toml")
+_MORE = (_DATA.with_name("catalogue_crispasr.toml"),)
 
 
 class Catalogue:
     """The entries of catalogue.toml over one cache folder; reading it imports nothing heavy and needs no network."""
 
     def __init__(
-        self, data: CatalogueData, cache: Path, *, mirror: Path | None = None, engine: str | None = None
+        self,
+        data: CatalogueData,
+        cache: Path,
+        *,
+        mirror: Path | None = None,
+        engine: str | None = None,
+        own: ModelsFile | None = None,
     ) -> None:
         self.store = ModelStore(cache)
         self._defaults = data.defaults
@@ -29,28 +40,48 @@ class Catalogue:
         self._by_name = {name.casefold(): entry for entry in data.models for name in entry.names}
         self._mirror = mirror
         self._outside_engine = None if engine in {entry.engine for entry in data.models} else engine
+        taken = {name.casefold() for group in data.defaults.values() for name in group}
+        self._overlay = Overlay(own or ModelsFile(), self._by_name, self.store, taken=taken)
+        self._check_chains()
+
+    @classmethod
+    def of(cls, places: Places, *, engine: str | None = None) -> Catalogue:
+        """Return the catalogue of these folders with what MODELS_FILE lays over it; `load` tells of `engine`.
+
+        Raises ConfigurationError for a mistake in that file.
+        """
+        return cls.load(places.cache, mirror=places.models, engine=engine, own=own_models(places))
 
     @classmethod
     def load(
-        cls, cache: Path, *, mirror: Path | None = None, engine: str | None = None, data: Path = _DATA
+        cls,
+        cache: Path,
+        *,
+        mirror: Path | None = None,
+        engine: str | None = None,
+        own: ModelsFile | None = None,
+        data: Path = _DATA,
     ) -> Catalogue:
-        """Return the catalogue of the file `data`.
+        """Return the catalogue of the file `data`; ours has a second file, which a script writes.
 
         Models lie in `cache`; `mirror` is a folder that pulls look into first. `engine` is the service's setting: one
         that no model of the catalogue is for opens every folder that an operator names, and its own name means itself,
         without any weights; so does ENGINE/MODEL, whatever aliases the catalogue has, for an engine that knows MODEL.
+        `own` is what models.toml says. Raises ConfigurationError for a mistake in it.
         """
-        return cls(read_catalogue(data), cache, mirror=mirror, engine=engine)
+        more = _MORE if data == _DATA else ()
+        return cls(read_catalogue(data, *more), cache, mirror=mirror, engine=engine, own=own)
 
     def entries(self, task: str | None = None) -> list[ModelRef]:
-        """Return every model by id: the catalogue's, then folders somebody put into the cache by hand."""
+        """Return every model by id: the catalogue's, those of models.toml, then folders put into the cache by hand."""
         refs = [self._reference(entry) for entry in self._entries.values()]
-        own = [folder for folder in self.store.folders() if folder.name not in self._entries]
-        refs += [ref for folder in own if (ref := _of_folder(folder))]
+        refs += [self._overlay.own(id_) for id_ in self._overlay]
+        known = {ref.id for ref in refs}
+        refs += [ref for folder in self.store.folders() if folder.name not in known and (ref := _of_path(folder))]
         return [ref for ref in refs if task in {None, ref.task}]
 
     def resolve(self, name: str | None, task: str | None = None, *, default: str | None = None) -> ModelRef:
-        """Return the model that an operator's name means: an id, an alias, or the path of a folder with weights.
+        """Return the model that an operator's name means: an id, an alias, or the path of weights.
 
         No name, and the names that stand for "the default model", mean `default`. A model that is not installed is
         returned with `path` None. Raises ModelNotFound that lists the ids. Names from the network go to `lookup`.
@@ -61,9 +92,36 @@ class Catalogue:
             return self.lookup(name, task, default=default)
         if name == self._outside_engine and task:
             return ModelRef(id=name, task=task, engine=name, translates=True, weightless=True)
-        if folder := _as_folder(name):
-            return self._check_task(self._opened(folder, task), task)
+        if path := _as_path(name):
+            return self._check_task(self._opened(path, task), task)
         return self.lookup(name, task, default=default)
+
+    def check_engines(self, task: str, names: Collection[str]) -> None:
+        """Raise ConfigurationError, with the line, for a model of models.toml whose engine is none of these."""
+        for id_ in self._overlay:
+            ref = self._overlay.own(id_)
+            if ref.task == task and ref.engine not in names:
+                where = self._overlay.where("models", id_, "engine")
+                raise ConfigurationError(f"{where}: unknown engine {ref.engine!r}; there are: {', '.join(names)}")
+
+    def chain(self, name: str, task: str) -> tuple[str, ...]:
+        """Return the names of models that stand in for each other under this name; none where it is no such name."""
+        members = self._overlay.chain(name)
+        return members if self._tasks(members) <= {task} else ()
+
+    def chains(self, task: str) -> dict[str, tuple[str, ...]]:
+        """Return the chains of a task: the names of their models by the chain's."""
+        return {name: members for name in self._overlay.chains if (members := self.chain(name, task))}
+
+    def _check_chains(self) -> None:
+        for name in self._overlay.chains:
+            if len(tasks := self._tasks(self._overlay.chain(name))) > 1:
+                where = self._overlay.where("chains", name)
+                raise ConfigurationError(f"{where}: the chain {name!r} mixes tasks: {', '.join(sorted(tasks))}")
+
+    def _tasks(self, members: tuple[str, ...]) -> set[str]:
+        """Return the tasks of the models with these names, as far as they are known."""
+        return {ref.task for name in members if (ref := self._named(name))}
 
     def lookup(self, name: str | None, task: str | None = None, *, default: str | None = None) -> ModelRef:
         """Return the model that a client's name means; as `resolve`, but a name is never taken for a path."""
@@ -84,6 +142,8 @@ class Catalogue:
 
     def require(self, ref: ModelRef) -> ModelRef:
         """Return the model if it is installed; ModelNotFound that says how to get it otherwise."""
+        if not ref.installed and ref.id in self._overlay:
+            raise ModelNotFound(f"model {ref.id!r} is not where models.toml says", param="model")
         if not ref.installed:
             raise ModelNotFound(
                 f"model {ref.id!r} is not installed; `voice-stack models pull {ref.id}` gets it", param="model"
@@ -140,7 +200,8 @@ class Catalogue:
             return self.store.remove(ref.id)
 
     def _entry(self, name: str) -> ModelEntry:
-        entry = self._by_name.get(name.strip().casefold())
+        wanted = self._overlay.named(name.strip()) or name.strip()
+        entry = self._by_name.get(wanted.casefold())
         if entry is None:
             raise ModelNotFound(
                 f"model {shortened(name)!r} is not in the catalogue; there are: {', '.join(self._entries)}"
@@ -149,13 +210,16 @@ class Catalogue:
 
     def _named(self, name: str) -> ModelRef | None:
         """Return the model with this id or alias, else the folder of this name in the cache."""
-        if entry := self._by_name.get(name.casefold()):
+        wanted = self._overlay.named(name) or name
+        if wanted in self._overlay:
+            return self._overlay.own(wanted)
+        if entry := self._by_name.get(wanted.casefold()):
             return self._reference(entry)
-        own = next((folder for folder in self.store.folders() if folder.name == name), None)
-        return _of_folder(own) if own else None
+        found = next((folder for folder in self.store.folders() if folder.name == name), None)
+        return _of_path(found) if found else None
 
     def _reference(self, entry: ModelEntry) -> ModelRef:
-        return ModelRef(
+        ref = ModelRef(
             id=entry.id,
             task=entry.task,
             engine=entry.engine,
@@ -169,20 +233,23 @@ class Catalogue:
             translates=entry.translates,
             size=entry.size,
             weightless=entry.weightless,
+            options=entry.options,
         )
+        return self._overlay.over(ref)
 
-    def _opened(self, folder: Path, task: str | None) -> ModelRef:
-        """Return the model in a folder an operator named."""
+    def _opened(self, path: Path, task: str | None) -> ModelRef:
+        """Return the model in a folder or a file that an operator named."""
         if self._outside_engine and task:
-            return ModelRef(id=folder.name, task=task, engine=self._outside_engine, path=folder, translates=True)
-        if ref := _of_folder(folder):
+            return ModelRef(id=_id_of(path), task=task, engine=self._outside_engine, path=path, translates=True)
+        if ref := _of_path(path):
             # A folder that is called like a model of the catalogue is not that model.
-            return replace(ref, id=str(folder)) if self._named(ref.id) else ref
-        raise ModelNotFound(f"no engine knows the files in the folder {folder.name!r}", param="model")
+            return replace(ref, id=str(path)) if self._named(ref.id) else ref
+        what = "files in the folder" if path.is_dir() else "file"
+        raise ModelNotFound(f"no engine knows the {what} {path.name!r}", param="model")
 
     def _is_outside(self, name: str) -> bool:
         """Return whether a name is that of an engine outside the catalogue and, behind a slash, a model it knows."""
-        return bool(self._outside_engine) and name.startswith(f"{self._outside_engine}/") and not _as_folder(name)
+        return bool(self._outside_engine) and name.startswith(f"{self._outside_engine}/") and not _as_path(name)
 
     def _means_default(self, name: str, task: str | None) -> bool:
         return any(name.casefold() in names for of, names in self._defaults.items() if task in {None, of})
@@ -200,25 +267,29 @@ class Catalogue:
         return f"installed: {here}" + (f"; can be pulled: {others}" if others else "")
 
 
-def _as_folder(name: str) -> Path | None:
-    """Return the folder a name with a separator in it leads to, None when it leads to none."""
+def _as_path(name: str) -> Path | None:
+    """Return the folder or file a name with a separator in it leads to, None when it leads to none."""
     if not (os.sep in name or name.startswith(("~", "."))):
         return None
-    folder = Path(name).expanduser()
-    return folder.resolve() if folder.is_dir() else None
+    path = Path(name).expanduser()
+    return path.resolve() if path.exists() else None
 
 
-def _of_folder(folder: Path) -> ModelRef | None:
-    facts = detect(folder)
+def _of_path(path: Path) -> ModelRef | None:
+    facts = detect(path)
     if facts is None:
         return None
     return ModelRef(
-        id=folder.name,
+        id=_id_of(path),
         task=facts.task,
         engine=facts.engine,
-        path=folder,
+        path=path,
         languages=facts.languages,
         sample_rate=facts.sample_rate,
         translates=facts.translates,
-        created=int(folder.stat().st_mtime),
+        created=int(path.stat().st_mtime),
     )
+
+
+def _id_of(path: Path) -> str:
+    return path.stem if path.is_file() else path.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -22,13 +22,13 @@ async def with_heartbeat(
     seconds: float,
     blank: bytes,
     media_type: str,
-    headers: Mapping[str, str],
+    headers: Callable[[], Mapping[str, str]],
 ) -> Response:
     """Return the answer that `work` makes, or when that takes longer than `seconds` one that begins before it is there.
 
-    Such an answer is a 200 with `media_type` and `headers`, a `blank` every BEAT_SECONDS and then the body; what fails
-    later breaks it off. So all that can be refused must have been refused before. With 0 `seconds` it never begins
-    early. The work is cancelled when the client leaves, as in `until_disconnect`.
+    Such an answer is a 200 with `media_type` and what `headers` returns when it begins, a `blank` every BEAT_SECONDS
+    and then the body; what fails later breaks it off. So all that can be refused must have been refused before. With 0
+    `seconds` it never begins early. The work is cancelled when the client leaves, as in `until_disconnect`.
     """
     if seconds <= 0:
         return await until_disconnect(receive, work)
@@ -42,8 +42,8 @@ async def with_heartbeat(
         return task.result()
     held = AsyncExitStack()
     held.push_async_callback(_end, task)
-    headers = {"Cache-Control": "no-cache", **headers}
-    return Stream(_beats(task, blank), media_type=media_type, headers=headers, held=held)
+    own = {"Cache-Control": "no-cache", **headers()}
+    return Stream(_beats(task, blank), media_type=media_type, headers=own, held=held)
 
 
 async def _beats(task: asyncio.Task[Response], blank: bytes) -> AsyncGenerator[bytes, None]:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Unpack
 
 from core import errors
@@ -16,7 +17,7 @@ from core.catalogue import Catalogue
 from core.engines import Engine
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
-from core.pool import WorkerPool
+from core.pool import MIB, WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
 from core.settings import ServiceSettings
@@ -26,7 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class ModelHost:
-    """Serves the models of one task. `spec` turns a resolved model into what its worker runs."""
+    """Serves the models of one task. `spec` turns a resolved model into what its worker runs.
+
+    `preloaded` are the names of models that `start` loads beside the default one. Raises ConfigurationError for a model
+    of models.toml whose engine there is not.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,9 @@ class ModelHost:
         registry: EngineRegistry[Any],
         spec: Callable[[ModelRef], WorkerSpec],
         metrics: Metrics,
+        preloaded: Sequence[str] = (),
     ) -> None:
+        catalogue.check_engines(task, registry.names())
         self.catalogue = catalogue
         self._task = task
         self._default = default
@@ -46,23 +53,56 @@ class ModelHost:
         self._registry = registry
         self._spec = spec
         self._metrics = metrics
-        self._pool = WorkerPool(settings.model_slots)
+        self._preloaded = preloaded
+        self._pool = WorkerPool(settings.model_slots, memory=settings.model_memory_mb * MIB)
+        self._sizes: dict[Path, int] = {}
         metrics.watch(self._pool.status)
         self._draining = False
         self._startup: asyncio.Task[None] | None = None
+        self._others: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
 
     def default(self) -> ModelRef:
-        """Return the default model; ModelNotFound when the setting names none."""
-        return self.catalogue.resolve(self._default, self._task)
+        """Return the default model; ModelNotFound when the setting names none. Of a chain it is the first usable."""
+        members = self.catalogue.chain(self._default, self._task)
+        if not members:
+            return self.catalogue.resolve(self._default, self._task)
+        found = [self.catalogue.resolve(name, self._task) for name in members]
+        return next((model for model in found if model.installed and not self._missing(model)), found[0])
 
     def resolve(self, name: str | None) -> ModelRef:
         """Return the model a request names, which must be installed; empty or None means the default.
 
         Raises ModelNotFound (for a model that is known but not pulled the message says how to pull it), NotSupported
-        when the library of its engine is not installed.
+        when the library of its engine is not installed. Of a chain it is the first that is usable.
         """
-        model = self.catalogue.require(self._find(name))
+        return self.chain(name)[0]
+
+    def chain(self, name: str | None) -> list[ModelRef]:
+        """Return the models that may answer a request in turn, when those before them are unavailable.
+
+        There is one unless the name is that of a chain, of which those are left out that are not installed, or whose
+        library is not. Raises what `resolve` does, for the first of a chain when none of it is usable.
+        """
+        members = self.catalogue.chain(name or self._default, self._task)
+        if not members:
+            return [self._usable(self._find(name))]
+        found: dict[str, ModelRef] = {}
+        failure: errors.VoiceStackError | None = None
+        for member in members:
+            try:
+                model = self._usable(self.catalogue.resolve(member, self._task))
+            except (errors.ModelNotFound, errors.NotSupported) as error:
+                failure = failure or error
+                log.info("%s of the chain %s is passed over: %s", member, name or self._default, error.message)
+            else:
+                found.setdefault(model.id, model)
+        if not found and failure is not None:
+            raise failure
+        return list(found.values())
+
+    def _usable(self, model: ModelRef) -> ModelRef:
+        self.catalogue.require(model)
         if missing := self._missing(model):
             raise errors.NotSupported(
                 f"the engine of {model.id} needs {', '.join(missing)}, which is not installed", param="model"
@@ -83,7 +123,7 @@ class ModelHost:
 
     def knows(self, name: str) -> bool:
         """Return whether a model of this task has this name, installed or not; those for "the default" do not count."""
-        if name == self._default:
+        if name == self._default or self.catalogue.chain(name, self._task):
             return True
         with contextlib.suppress(errors.ModelNotFound):
             if name == self.default().id:
@@ -111,11 +151,45 @@ class ModelHost:
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""
-        return self._pool.worker(self._spec(model))
+        return self._pool.worker(self._sized(model))
+
+    def _sized(self, model: ModelRef) -> WorkerSpec:
+        """Return what the worker of a model runs; with the size of its weights where memory is counted."""
+        spec = self._spec(model)
+        return replace(spec, size=self._size(model)) if self._settings.model_memory_mb else spec
+
+    def _size(self, model: ModelRef) -> int:
+        if model.size is not None or model.path is None:
+            return model.size or 0
+        if model.path not in self._sizes:
+            files = [model.path, *model.path.rglob("*")]
+            self._sizes[model.path] = sum(file.stat().st_size for file in files if file.is_file())
+        return self._sizes[model.path]
 
     async def load(self, model: ModelRef) -> Worker:
         """Load a model and return its worker."""
-        return await self._pool.load(self._spec(model))
+        return await self._pool.load(self._sized(model))
+
+    async def unload(self, model: ModelRef) -> None:
+        """Unload a model. Raises NotFound when it is not loaded, Conflict while it is in use."""
+        await self._pool.unload(self._sized(model))
+
+    def in_use(self, model: ModelRef) -> bool:
+        """Return whether calls of a model run or wait."""
+        return self.worker(model).busy
+
+    def details(self) -> list[dict[str, Any]]:
+        """Return every process of every model asked for so far, loaded or not: what GET /api/ps tells of it."""
+        return [
+            {
+                "id": name,
+                "state": status.state,
+                "pid": status.pid,
+                "rss_bytes": status.rss_bytes,
+                "device": status.facts.get("device"),
+            }
+            for name, status in self._pool.by_model()
+        ]
 
     @asynccontextmanager
     async def call(
@@ -139,9 +213,14 @@ class ModelHost:
         self._pool.drain()
 
     def start(self, *, preload: bool) -> None:
-        """Begin to load the default model, when asked to; failures show in `ready` and `health`."""
+        """Begin to load the default model and then those to preload, when asked to.
+
+        Failures of the default model show in `ready` and `health`, those of the others in the log.
+        """
         if preload:
             self._startup = asyncio.create_task(self._preload())
+        if preload and self._preloaded:
+            self._others = asyncio.create_task(self._preload_others(self._startup))
 
     async def _preload(self) -> None:
         """Load the default model, however long that takes; requests have a limit, the start has none."""
@@ -154,6 +233,24 @@ class ModelHost:
                 self._failure = error
                 log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
             return
+
+    async def _preload_others(self, startup: asyncio.Task[None] | None) -> None:
+        if startup is not None:
+            await asyncio.wait([startup])
+        for name in self._preloaded:
+            try:
+                await self._preload_other(self.resolve(name))
+            except errors.VoiceStackError as error:
+                log.error("the model %s cannot be loaded at start: %s", name, error.message)  # noqa: TRY400 - not a bug
+
+    async def _preload_other(self, model: ModelRef) -> None:
+        while True:
+            if not self._pool.has_room(self._sized(model)):
+                log.warning("no room for %s at start: MODEL_SLOTS and MODEL_MEMORY_MB say how much there is", model.id)
+                return
+            with contextlib.suppress(errors.ModelLoading):
+                await self.load(model)
+                return
 
     async def loaded(self) -> None:
         """Wait for the default model; raise why it could not be loaded."""
@@ -203,6 +300,7 @@ class ModelHost:
 
     async def close(self) -> None:
         """End all workers."""
-        if self._startup is not None:
-            self._startup.cancel()
+        for task in (self._startup, self._others):
+            if task is not None:
+                task.cancel()
         await self._pool.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from core import model_options
 from core.sources import AnySource
 from core.sources.base import Data, FileSpec
 
@@ -37,7 +38,8 @@ class ModelEntry(Data):
 
     `files` with hashes are what every source is checked against. Of the patterns in `at_least_one` each must match an
     installed file, although single files are optional. `falls_back`: while the model is not installed, requests that
-    name it get the default model. A model without files is an engine that needs none.
+    name it get the default model. A model without files is an engine that needs none. `options` are those of its
+    engine, a table or a list such as ["backend:parakeet"].
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -53,7 +55,13 @@ class ModelEntry(Data):
     falls_back: bool = False
     files: tuple[FileSpec, ...]
     at_least_one: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
     sources: tuple[AnySource, ...]
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _either_spelling(cls, value: Any) -> Any:
+        return model_options.parse(value)
 
     @field_validator("licence", mode="before")
     @classmethod
@@ -86,10 +94,11 @@ class ModelEntry(Data):
 class ModelRef:
     """A model as services and engines see it.
 
-    `path` is the folder with the weights, None while it is not installed. `languages` are ISO 639-1 (empty: not known),
-    `sample_rate` is the output's in Hz, `created` Unix seconds, `size` bytes, `translates` whether it turns speech into
-    English text. `stands_in_for` is the id that was asked for when another model answers for it. `weightless`: the
-    engine needs no files.
+    `path` is the folder with the weights, or the one file that an engine opens, None while it is not installed.
+    `languages` are ISO 639-1 (empty: not known), `sample_rate` is the output's in Hz, `created` Unix seconds, `size`
+    bytes, `translates` whether it turns speech into English text. `stands_in_for` is the id that was asked for when
+    another model answers for it. `weightless`: the engine needs no files. `options` are those of the engine that come
+    with this model, and go before those of the settings.
     """
 
     id: str
@@ -106,6 +115,7 @@ class ModelRef:
     size: int | None = None
     stands_in_for: str | None = None
     weightless: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def installed(self) -> bool:
@@ -128,11 +138,21 @@ class CatalogueData(Data):
         return self
 
 
-def read_catalogue(path: Path) -> CatalogueData:
-    """Read catalogue.toml; a list may name a list of its `[sets]` as "@name". Raises ValueError for a mistake in it."""
+def read_catalogue(path: Path, *more: Path) -> CatalogueData:
+    """Read catalogue.toml, and `more` files that hold models only. Raises ValueError for a mistake in them.
+
+    A list may name a list of the file's `[sets]` as "@name".
+    """
+    data = _tables(path)
+    models = [model for each in more for model in _tables(each)["models"]]
+    return CatalogueData.model_validate({**data, "models": [*data.get("models", ()), *models]})
+
+
+def _tables(path: Path) -> dict[str, Any]:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     sets = data.pop("sets", {})
-    return CatalogueData.model_validate(_with_sets(data, sets))
+    found: dict[str, Any] = _with_sets(data, sets)
+    return found
 
 
 def _with_sets(value: Any, sets: Mapping[str, list[Any]]) -> Any:

@@ -1,4 +1,4 @@
-"""Which engine a folder of weights belongs to, told by its files alone; nothing is loaded."""
+"""Which engine a folder or a file of weights belongs to, told by the files alone; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import gguf, sherpa, whisper_checkpoint
 from core.model_entry import Task
 
 _ENGLISH_ONLY_END = 50256
 """End-of-text token of English-only Whispers; the multilingual ones have the next number."""
+# Beginnings of architectures in GGUF files, and parts of their names, that CrispASR opens.
+_COMPANIONS = ("snac", "s3gen", "codec", "tokenizer", "vocoder", "-voice", "vad", "lid", "punc")
+_SPEAKS = ("bark", "chatterbox", "csm", "dia", "kokoro", "kugelaudio", "omnivoice", "orpheus", "outetts", "parler")
+_SPEAKS += ("piper", "speecht5", "supertonic", "zonos")
+_LISTENS = ("canary", "cohere", "data2vec", "dolphin", "fastconformer", "firered", "funasr", "gigaam", "glm-asr")
+_LISTENS += ("granite", "hubert", "kyutai", "mimo", "moonshine", "nemotron", "omniasr", "parakeet", "paraformer")
+_LISTENS += ("qwen3-asr", "sensevoice", "vibevoice", "voxtral", "wav2vec2", "whisper")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +32,26 @@ class FolderFacts:
     translates: bool = False
 
 
-def detect(folder: Path) -> FolderFacts | None:
-    """Return what the folder holds, None when no engine of ours would open it."""
-    for look in (_faster_whisper, _kokoro, _piper, _coqui, _speakers):
-        if facts := look(folder):
+def detect(path: Path) -> FolderFacts | None:
+    """Return what the folder, or the single file, holds; None when no engine of ours would open it."""
+    if path.is_file():
+        return _file(path)
+    for look in (_faster_whisper, _kokoro, _piper, _coqui, _speakers, _sherpa, _single_file):
+        if facts := look(path):
             return facts
     return None
+
+
+def weights_file(path: Path) -> Path | None:
+    """Return the file of a folder that is the model, where one alone is; a file is returned as it is.
+
+    Meant are checkpoints of openai-whisper and ggml or GGUF files; companions, such as a codec, are passed over.
+    """
+    if path.is_file():
+        return path
+    files = [file for kind in ("*.pt", "*.gguf", "ggml*.bin") for file in path.glob(kind)]
+    found = [file for file in sorted(files) if file.is_file() and _file(file)]
+    return found[0] if len(found) == 1 else None
 
 
 def _faster_whisper(folder: Path) -> FolderFacts | None:
@@ -89,6 +111,60 @@ def _speakers(folder: Path) -> FolderFacts | None:
         return None
     whole = _network(folder, "segmentation") and (folder / "plda_psi.bin").is_file()
     return FolderFacts(engine="community1" if whole else "fast", task="speaker-diarization")
+
+
+def _sherpa(folder: Path) -> FolderFacts | None:
+    model = sherpa.find(folder)
+    if model is None:
+        return None
+    if model.kind == "tts":
+        rate = model.fact("sample_rate")
+        return FolderFacts(engine="sherpa-onnx", task="text-to-speech", sample_rate=rate or None)
+    if not {"tokens", "tokenizer"} & set(model.files):
+        return None
+    if model.family == "whisper":
+        return _whisper("sherpa-onnx", english=not model.fact("is_multilingual", 1))
+    return FolderFacts(engine="sherpa-onnx", task="automatic-speech-recognition")
+
+
+def _single_file(folder: Path) -> FolderFacts | None:
+    found = weights_file(folder)
+    return _file(found) if found else None
+
+
+def _file(path: Path) -> FolderFacts | None:
+    if path.suffix == ".pt":
+        words = whisper_checkpoint.whisper_words(path)
+        return _whisper("whisper", english=words == whisper_checkpoint.ENGLISH_ONLY_WORDS) if words else None
+    if path.suffix == ".bin":
+        words = gguf.whisper_words(path)
+        return _whisper("crispasr", english=words == whisper_checkpoint.ENGLISH_ONLY_WORDS) if words else None
+    if path.suffix == ".gguf" and (name := gguf.architecture(path)):
+        return _crispasr(path, name.lower().replace("_", "-"))
+    return None
+
+
+def _whisper(engine: str, *, english: bool) -> FolderFacts:
+    return FolderFacts(
+        engine=engine,
+        task="automatic-speech-recognition",
+        languages=("en",) if english else (),
+        translates=not english,
+    )
+
+
+def _crispasr(path: Path, architecture: str) -> FolderFacts | None:
+    if any(part in architecture for part in _COMPANIONS):
+        return None
+    # VibeVoice has one architecture for both tasks.
+    speaks = "tts" in architecture or architecture.startswith(_SPEAKS)
+    if speaks or (architecture.startswith("vibevoice") and "asr" not in path.stem.lower()):
+        return FolderFacts(engine="crispasr", task="text-to-speech")
+    if architecture == "whisper":
+        return _whisper("crispasr", english=".en" in path.stem)
+    if architecture.startswith(_LISTENS) or {"asr", "stt", "ctc"} & set(architecture.split("-")):
+        return FolderFacts(engine="crispasr", task="automatic-speech-recognition")
+    return None
 
 
 def _network(folder: Path, name: str) -> bool:

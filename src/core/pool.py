@@ -1,4 +1,4 @@
-"""The workers of a service: who stays loaded when there is room for so many models only."""
+"""The workers of a service: who stays loaded when there is room for so many models, or so much memory, only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from core.process import WorkerSpec
 from core.replica import WorkerStatus
 from core.workers import Worker
 
+MIB = 1 << 20
+
 
 class WorkerPool:
-    """The workers of a service: at most `slots` models loaded, the least recently used idle one makes room."""
+    """The workers of a service: at most `slots` models loaded, the least recently used idle ones make room.
 
-    def __init__(self, slots: int) -> None:
+    With a `memory` (bytes) their processes take no more than that together, as far as can be told before a load: a
+    model that is not loaded counts with the memory it had last, and before that with the size of its weights.
+    """
+
+    def __init__(self, slots: int, *, memory: int = 0) -> None:
         self._slots = slots
+        self._memory = memory
+        self._taken: dict[str, int] = {}
+        """By name, the bytes that the processes of a worker had when it was last looked at."""
         self._workers: dict[str, Worker] = {}
         self._room = asyncio.Lock()
 
@@ -31,12 +40,30 @@ class WorkerPool:
         """Return a snapshot of every process of every worker."""
         return [status for worker in self._workers.values() for status in worker.status()]
 
+    def by_model(self) -> list[tuple[str, WorkerStatus]]:
+        """Return the same, each with the name of its worker."""
+        return [(name, status) for name, worker in self._workers.items() for status in worker.status()]
+
     async def load(self, spec: WorkerSpec) -> Worker:
         """Make room for the model and load it."""
         worker = self.worker(spec)
         await self._make_room(worker)
         await worker.load()
         return worker
+
+    def has_room(self, spec: WorkerSpec) -> bool:
+        """Return whether a model is loaded, or can be without another one having to go."""
+        worker = self.worker(spec)
+        return worker.state in {"ready", "loading"} or self._has_room(worker)
+
+    async def unload(self, spec: WorkerSpec) -> None:
+        """Unload a model. Raises NotFound when it is not loaded, Conflict while it is in use."""
+        worker = self.worker(spec)
+        if worker.busy:
+            raise errors.Conflict(f"the model {spec.name} is in use")
+        if worker.state not in {"ready", "loading"}:
+            raise errors.NotFound(f"the model {spec.name} is not loaded")
+        await worker.unload()
 
     def drain(self) -> None:
         """Take no more calls and turn away those that wait."""
@@ -51,13 +78,16 @@ class WorkerPool:
         deadline = time.monotonic() + wanted.spec.load_timeout
         if wanted.state in {"ready", "loading"}:
             return
+        self._check_size(wanted)
         async with self._room:
             while wanted.state not in {"ready", "loading"}:
                 if self._has_room(wanted):
                     wanted.begin_load()
                     return
-                idle = [w for w in self._loaded(but=wanted) if w.state == "ready" and not w.busy]
-                if idle:
+                others = self._loaded(but=wanted)
+                idle = [worker for worker in others if worker.state == "ready" and not worker.busy]
+                # None goes in vain: those that cannot go may leave too little room.
+                if idle and self._fits(wanted, [worker for worker in others if worker not in idle]):
                     await min(idle, key=lambda w: w.last_used).unload()
                 elif time.monotonic() > deadline:
                     raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
@@ -65,7 +95,31 @@ class WorkerPool:
                     await asyncio.sleep(0.05)
 
     def _has_room(self, wanted: Worker) -> bool:
-        return len(self._loaded(but=wanted)) < self._slots
+        return self._fits(wanted, self._loaded(but=wanted))
+
+    def _fits(self, wanted: Worker, others: list[Worker]) -> bool:
+        if len(others) >= self._slots:
+            return False
+        # Alone it may stay with more than the size of its weights, which is all that `_check_size` knows.
+        return not (self._memory and others) or sum(map(self._bytes, [wanted, *others])) <= self._memory
+
+    def _check_size(self, wanted: Worker) -> None:
+        """Raise InsufficientMemory for a model that would not fit even alone."""
+        size = wanted.spec.size * wanted.processes
+        if self._memory and size > self._memory:
+            error = errors.InsufficientMemory(
+                f"the model {wanted.spec.name} needs {size // MIB} MiB at least; MODEL_MEMORY_MB allows "
+                f"{self._memory // MIB}"
+            )
+            error.is_final = True
+            raise error
+
+    def _bytes(self, worker: Worker) -> int:
+        """Return the bytes that the processes of a worker have, or will have as far as can be told."""
+        name = worker.spec.name
+        if worker.state == "ready" and (held := sum(status.rss_bytes or 0 for status in worker.status())):
+            self._taken[name] = held
+        return self._taken.get(name, worker.spec.size * worker.processes)
 
     def _loaded(self, *, but: Worker) -> list[Worker]:
         """Return the other workers that are loaded, or will be in a moment because calls wait for them."""

@@ -50,6 +50,7 @@ class WorkerSpec:
     There is one process for each of `devices`, which finds its own in `config["device_index"]`. In each of them `slots`
     calls run at once and beside them `short_slots` short ones; `max_waiting` calls of either kind may queue.
     `load_timeout` and `idle_unload` are seconds (-1: never unloaded); `tmp` is where its temporary folder is made.
+    `size` are the bytes of its weights, 0 where nobody asks.
     """
 
     name: str
@@ -63,6 +64,7 @@ class WorkerSpec:
     idle_unload: float = -1.0
     log_level: str = "INFO"
     tmp: Path | None = None
+    size: int = 0
 
 
 class Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -37,7 +38,7 @@ class Service(ABC):
         registry: EngineRegistry[Any],
     ) -> None:
         registry.check(engine)
-        self.catalogue = Catalogue.load(settings.places.cache, engine=engine)
+        self.catalogue = Catalogue.of(settings.places, engine=engine)
         self.metrics = Metrics()
         self.host = ModelHost(
             self.catalogue,
@@ -47,8 +48,10 @@ class Service(ABC):
             registry=registry,
             spec=self.spec,
             metrics=self.metrics,
+            preloaded=settings.models,
         )
         self._settings = settings
+        self._engine_name = engine
         self._name = name
         self.devices = _devices(settings)
         self._tmp = settings.places.tmp
@@ -58,6 +61,17 @@ class Service(ABC):
     @abstractmethod
     def spec(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs."""
+
+    def engine_options(self, model: ModelRef, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a model's engine: its own over those of the settings, where these are for its engine.
+
+        They are for the configured engine, which is the default model's where the settings name none.
+        """
+        engine = self._engine_name
+        if "engine" not in self._settings.model_fields_set:
+            with suppress(ModelNotFound):
+                engine = self.host.default().engine
+        return {**(given if engine == (model.engine or engine) else {}), **model.options}
 
     @property
     def spool(self) -> Spool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from voice_stack import __version__
@@ -70,6 +70,12 @@ class Places(BaseSettings):
         validation_alias="VOICE_STACK_MODELS",
         description="Folder with one folder of files per model id; `voice-stack models pull` looks there first.",
     )
+    models_file: Path = Field(
+        default=Path("models.toml"),
+        validation_alias="MODELS_FILE",
+        description="File with your own models, options of single models, and chains of models that stand in for each "
+        "other; the default need not be there.",
+    )
 
 
 class ServiceSettings(BaseSettings):
@@ -88,6 +94,8 @@ class ServiceSettings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     device: DeviceChoice = Field(default="auto", description="auto, cpu, cuda, rocm or mps.")
     device_index: DeviceList = Field(default=(0,), description="Which GPUs, counted from 0, comma-separated.")
+    model: str = Field(default="", description="Default model: an id, alias or folder.")
+    models: CommaList = Field(default=(), description="Models to load at start, comma-separated.")
     project_name: str = Field(default="Voice Stack", validation_alias="PROJECT_NAME", description="Title of the API.")
     api_v1_str: str = Field(
         default="/v1",
@@ -120,6 +128,13 @@ class ServiceSettings(BaseSettings):
         validation_alias="MODEL_SLOTS",
         description="Models a service keeps loaded at the same time. Those that tell who speaks are counted apart, up "
         "to as many again: a transcription with speakers needs one of each.",
+    )
+    model_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        validation_alias="MODEL_MEMORY_MB",
+        description="Main memory in MiB that the processes of loaded models may take together; before a load the least "
+        "recently used idle ones make room. 0 means no limit. Those that tell who speaks are counted apart.",
     )
     model_fallback: bool = Field(
         default=False,
@@ -155,7 +170,7 @@ class ServiceSettings(BaseSettings):
     )
     places: Places = Field(default_factory=Places)
 
-    @field_validator("cors_origins", "api_keys", mode="before")
+    @field_validator("cors_origins", "api_keys", "models", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split_commas(value)
@@ -164,6 +179,13 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _first_is_default(self) -> Self:
+        if self.models and "model" not in self.model_fields_set:
+            # Settings are frozen for everybody else.
+            object.__setattr__(self, "model", self.models[0])
+        return self
 
     @property
     def is_loopback(self) -> bool:

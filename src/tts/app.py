@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from core.model_control import Hosts, loading_routes, pulling_routes
 from core.schemas import model_routes
 from core.server import create_service
 from tts.api import consents, openai, voices
 from tts.capabilities import model_details
 from tts.consents import Consents
 from tts.library import Library
-from tts.service import TtsService
+from tts.service import TASK, TtsService
 from tts.settings import TtsSettings
 
 
@@ -19,6 +20,7 @@ def create_app(settings: TtsSettings | None = None) -> FastAPI:
     settings = settings or TtsSettings()
     service = TtsService(settings)
     kept = Consents(settings.places.state / "voices.db")
+    hosts: Hosts = {TASK: service.host}
     looking = APIRouter(dependencies=[Depends(service.look)])
     looking.include_router(openai.router(service, kept))
     looking.include_router(model_routes(service.host, lambda model: model_details(service, model)))
@@ -26,5 +28,8 @@ def create_app(settings: TtsSettings | None = None) -> FastAPI:
         looking,
         voices.router(service, Library(service.recordings), kept),
         consents.router(service, kept),
+        pulling_routes(settings, hosts),
     ]
-    return create_service(settings, service, routers)
+    app = create_service(settings, service, routers)
+    app.include_router(loading_routes(settings, hosts))
+    return app

@@ -35,6 +35,14 @@ class Backlog:
         self._news = asyncio.Event()
         self._filling = asyncio.create_task(self._fill())
 
+    async def begun(self) -> None:
+        """Wait for the first bytes; raise what came instead."""
+        while not (self.total or self._filling.done()):
+            self._news.clear()
+            await self._news.wait()
+        if not self.total:
+            self._filling.result()
+
     async def complete(self) -> None:
         """Wait for the last part; raise what came instead."""
         await asyncio.shield(self._filling)

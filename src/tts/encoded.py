@@ -113,7 +113,11 @@ class EncodedSpeech:
         return self._read, round(10 * self.seconds)
 
     async def start(self) -> None:
-        """Wait for the first bytes; raise what came instead of them."""
+        """Wait for the first bytes; raise what came instead of them.
+
+        The head of a file that some encoders write before there is any sound does not count.
+        """
+        await self._samples.begun()
         try:
             self._first = await anext(self._bytes, b"")
         except EncoderError as error:

@@ -9,6 +9,9 @@ TABLE = {
     "kokoro": "tts.engines.kokoro:KokoroEngine",
     "piper": "tts.engines.piper:PiperEngine",
     "coqui": "tts.engines.coqui:CoquiEngine",
+    "crispasr": "tts.engines.crispasr:CrispasrTtsEngine",
+    "elevenlabs": "tts.engines.elevenlabs:ElevenLabsEngine",
+    "openai": "tts.engines.openai:OpenAiTtsEngine",
     "fake": "tts.engines.fake:FakeTtsEngine",
 }
 

@@ -89,18 +89,33 @@ class TtsService(Service):
             raise errors.UnsupportedParameter(f"the model {model.id} cannot mix voices", param="voice")
         return found
 
-    def cloning_model(self, model: ModelRef) -> ModelRef:
-        """Return the model that speaks with a recording a request brings: this one, or the first that can.
+    def stand_in_voice(self, model: ModelRef, voice: str | Voice | None, language: str | None) -> Voice:
+        """Return the voice in which a model speaks for another one that cannot: the same by name, else its default.
+
+        Raises VoiceNotFound for the name of a recording that it cannot speak with: nobody else's voice will do.
+        """
+        if isinstance(voice, Voice):
+            return voice
+        try:
+            return self.find_voice(model, voice, language)
+        except errors.InvalidRequest:
+            if any(voice in {each.id, each.name} for each in self.recordings.known().values()):
+                raise
+        return self.find_voice(model, None, language)
+
+    def cloning_models(self, models: list[ModelRef]) -> list[ModelRef]:
+        """Return those of a chain that speak with a recording a request brings, or else the first model that can.
 
         Raises Forbidden where cloning is off, UnsupportedParameter where no model, or not the one asked for, can clone.
         """
         if not self.settings.voice_cloning:
             raise errors.Forbidden("voice cloning is switched off here", param="reference_audio")
-        others = self.host.installed() if model.id == self.host.default().id else []
-        found = next((each for each in [model, *others] if self._can_clone(each)), None)
-        if found is None:
-            raise errors.UnsupportedParameter(f"the model {model.id} cannot clone voices", param="reference_audio")
-        return found
+        able = [model for model in models if self._can_clone(model)]
+        if not able and models[0].id == self.host.default().id and self.cloner:
+            able = [self.cloner]
+        if not able:
+            raise errors.UnsupportedParameter(f"the model {models[0].id} cannot clone voices", param="reference_audio")
+        return able
 
     def _model_and_voice(self, model: ModelRef, name: str | None, language: str | None) -> tuple[ModelRef, Voice]:
         """Return the voice and its model; a voice the default model lacks brings the installed model that has it."""
@@ -259,7 +274,7 @@ class TtsService(Service):
                 "device": settings.device,
                 "threads": settings.threads,
                 "cache": str(settings.engine_cache),
-                "engine_options": settings.engine_options,
+                "engine_options": self.engine_options(model, settings.engine_options),
                 "max_chars": settings.max_chars,
                 "auto_lang": settings.auto_lang,
                 "utterance_cache_mb": settings.utterance_cache_mb,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from core.settings import DeviceChoice, DeviceList, ServiceSettings
+from core.settings import CommaList, DeviceChoice, DeviceList, ServiceSettings
 
 OPENAI_MAX_INPUT = 4096
 
@@ -37,6 +37,12 @@ class TtsSettings(ServiceSettings):
     )
     model: str = Field(
         default="kokoro", validation_alias="TTS_MODEL", description="Default model: an id, alias or folder."
+    )
+    models: CommaList = Field(
+        default=(),
+        validation_alias="TTS_MODELS",
+        description="Models to load at start, comma-separated, as far as MODEL_SLOTS and MODEL_MEMORY_MB admit; the "
+        "first is the default one where TTS_MODEL is not set.",
     )
     engine: str = Field(
         default="kokoro", validation_alias="TTS_ENGINE", description="Engine for models given as a folder."

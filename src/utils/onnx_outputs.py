@@ -36,7 +36,7 @@ class Graph:
 
     def __init__(self, model: memoryview) -> None:
         try:
-            graphs = [content for number, content in _fields(model) if number == _GRAPH]
+            graphs = [content for number, content in fields(model) if number == _GRAPH]
             self._outputs = _output_names(graphs)
             self._nodes = list(_nodes(graphs))
         except (IndexError, UnicodeDecodeError) as error:
@@ -86,21 +86,21 @@ def extra_output(model: memoryview, *, made_by: Sequence[str], name: str) -> byt
 
 
 def _more(tensor: str, name: str) -> bytes:
-    copy = _field(_INPUT, tensor.encode()) + _field(_OUTPUT, name.encode()) + _field(_OP, b"Identity")
-    output = _field(_NAME, name.encode())
-    return _field(_GRAPH, _field(_NODE, copy) + _field(_GRAPH_OUTPUT, output))
+    copy = field(_INPUT, tensor.encode()) + field(_OUTPUT, name.encode()) + field(_OP, b"Identity")
+    output = field(_NAME, name.encode())
+    return field(_GRAPH, field(_NODE, copy) + field(_GRAPH_OUTPUT, output))
 
 
 def _output_names(graphs: Sequence[memoryview]) -> set[str]:
-    outputs = [content for graph in graphs for part, content in _fields(graph) if part == _GRAPH_OUTPUT]
-    return {bytes(value).decode() for output in outputs for key, value in _fields(output) if key == _NAME}
+    outputs = [content for graph in graphs for part, content in fields(graph) if part == _GRAPH_OUTPUT]
+    return {bytes(value).decode() for output in outputs for key, value in fields(output) if key == _NAME}
 
 
 def _nodes(graphs: Sequence[memoryview]) -> Iterator[_Node]:
     for graph in graphs:
-        for part, node in _fields(graph):
+        for part, node in fields(graph):
             if part == _NODE:
-                found = [(key, bytes(value).decode()) for key, value in _fields(node) if key in {_INPUT, _OUTPUT, _OP}]
+                found = [(key, bytes(value).decode()) for key, value in fields(node) if key in {_INPUT, _OUTPUT, _OP}]
                 yield _Node(
                     op=next((text for key, text in found if key == _OP), ""),
                     inputs=tuple(text for key, text in found if key == _INPUT),
@@ -108,8 +108,11 @@ def _nodes(graphs: Sequence[memoryview]) -> Iterator[_Node]:
                 )
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield the fields of a message that hold bytes, with their numbers; the others are stepped over."""
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield the fields of a protobuf message that hold bytes, with their numbers; the others are stepped over.
+
+    Raises NotOneTensor or IndexError for what is no message.
+    """
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
@@ -137,7 +140,8 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
         shift += 7
 
 
-def _field(number: int, content: bytes) -> bytes:
+def field(number: int, content: bytes) -> bytes:
+    """Return a field of a protobuf message that holds bytes."""
     return _number(number << 3 | _BYTES) + _number(len(content)) + content
 
 

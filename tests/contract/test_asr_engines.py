@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from asr.engine import AsrEngine, WindowEngine
 from asr.transcript import Segment, TranscribeOptions, Transcription
 from core.engines import EngineContext
 from core.errors import InvalidAudio, NotSupported, UnsupportedParameter, UnsupportedTask, VoiceStackError
+from tests.remote_stubs import Stub, serving, whisper_cpp
 from utils.audio.pcm import Audio
 
 RATE = 16_000
@@ -31,6 +33,10 @@ class Case:
     """Whether it takes real speech for the engine to hear any."""
     unsupported: tuple[tuple[dict[str, Any], type[VoiceStackError]], ...] = ()
     """Options that this engine or model must refuse, and how."""
+    convert: Callable[[Path, Path], Path] | None = None
+    """What makes the engine's own model of the catalogue's: it is given both folders."""
+    serve: str | None = None
+    """The fixture of the server that the engine asks."""
 
 
 ENGLISH_ONLY = (
@@ -39,12 +45,65 @@ ENGLISH_ONLY = (
     ({"task": "translate"}, UnsupportedTask),
 )
 WHISPER_BASE = (({"language": "xx"}, UnsupportedParameter), ({"languages": ("en", "xx")}, UnsupportedParameter))
+CRISPASR_BASE = (
+    *WHISPER_BASE,
+    ({"languages": ("en", "de")}, UnsupportedParameter),
+    ({"prompt": "x"}, UnsupportedParameter),
+)
+CRISPASR = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_spec("crispasr") is None, reason="crispasr is not installed"),
+]
+
+
+def ggml(model: Path, folder: Path) -> Path:
+    """Write whisper.cpp's file with the same weights."""
+    from scripts.convert_whisper import write_ggml  # noqa: PLC0415 - where it is needed
+
+    write_ggml(model, folder / "ggml-model.bin")
+    return folder
+
+
+WHISPER = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_spec("whisper") is None, reason="openai-whisper is not installed: run make test-whisper"),
+    pytest.mark.filterwarnings("default"),  # numba and torch warn about each other
+]
+
+
+def checkpoint(model: Path, folder: Path) -> Path:
+    """Write openai-whisper's file with the same weights."""
+    from scripts.convert_whisper import write_checkpoint  # noqa: PLC0415 - where it is needed
+
+    write_checkpoint(model, folder / "model.pt")
+    return folder
+
+
+ONE_LANGUAGE = ({"languages": ("en", "de")}, UnsupportedParameter)
 CASES = [
+    # Another instance of our service with the fake engine, and a stub of whisper.cpp's server.
+    pytest.param(
+        Case("openai", None, True, (ONE_LANGUAGE, ({"beam_size": 5}, UnsupportedParameter)), serve="fake_asr"),
+        id="openai",
+        marks=pytest.mark.e2e,
+    ),
+    pytest.param(Case("whisper-server", hears=True, serve="whisper_cpp_server"), id="whisper-server"),
     pytest.param(Case("fake"), id="fake"),
     pytest.param(Case("fake-windows", hears=True), id="fake-windows"),
     pytest.param(Case("faster-whisper", "whisper-tiny.en", True, ENGLISH_ONLY), id="tiny.en", marks=pytest.mark.e2e),
     pytest.param(Case("faster-whisper", "whisper-base", True, WHISPER_BASE), id="base", marks=pytest.mark.e2e),
+    pytest.param(Case("whisper", "whisper-tiny.en", True, ENGLISH_ONLY, checkpoint), id="pt-tiny.en", marks=WHISPER),
+    pytest.param(Case("whisper", "whisper-base", True, WHISPER_BASE, checkpoint), id="pt-base", marks=WHISPER),
+    pytest.param(Case("crispasr", "whisper-tiny.en", True, ENGLISH_ONLY, ggml), id="crispasr-tiny.en", marks=CRISPASR),
+    pytest.param(Case("crispasr", "whisper-base", True, CRISPASR_BASE, ggml), id="crispasr-base", marks=CRISPASR),
 ]
+
+
+@pytest.fixture(scope="module")
+def whisper_cpp_server() -> Iterator[Stub]:
+    """What speaks the API of whisper.cpp's server."""
+    with serving(whisper_cpp) as stub:
+        yield stub
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -53,10 +112,18 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="module")
-def make(case: Case, model_dir: Callable[[str], Path]) -> Callable[[], AsrEngine]:
+def make(
+    case: Case,
+    model_dir: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Callable[[], AsrEngine]:
     """A function that makes an engine of the case, not loaded."""
     folder = model_dir(case.model) if case.model else None
-    context = EngineContext(model=folder, model_id=case.model or "", threads=1, workers=WORKERS)
+    if folder and case.convert:
+        folder = case.convert(folder, tmp_path_factory.mktemp("converted"))
+    options = {"url": request.getfixturevalue(case.serve).url} if case.serve else {}
+    context = EngineContext(model=folder, model_id=case.model or "", threads=1, workers=WORKERS, options=options)
     return lambda: engine_factory.registry().get(case.name)(context)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from core.engines import EngineContext
 from core.errors import UnsupportedParameter, VoiceNotFound
+from tests.remote_stubs import KEY, Stub, elevenlabs, serving
 from tts import engine_factory
 from tts.engine import TtsEngine
 from tts.voice import Share, SpeechOptions, TimedAudio, Voice
@@ -26,13 +27,42 @@ class Case:
     name: str
     model: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    convert: Callable[[Path, Path], None] | None = None
+    """What makes the engine's own model of the catalogue's: it is given both folders."""
     exact: bool = True
     """Whether the same input gives the same samples; else only the same length."""
     unsupported: tuple[dict[str, Any], ...] = ()
+    serve: str | None = None
+    """The fixture of the server that the engine asks."""
 
 
 NOTHING_EXTRA = ({"seed": 1}, {"temperature": 0.5}, {"instructions": "whisper"}, {"language": "xx"})
+SHERPA = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_spec("sherpa_onnx") is None, reason="sherpa-onnx is not installed"),
+]
+
+
+def sherpa(model: Path, folder: Path) -> None:
+    """Write the same weights as sherpa-onnx opens them."""
+    from scripts.convert_voice import convert  # noqa: PLC0415 - where it is needed
+
+    convert(model, folder)
+
+
 CASES = [
+    # Another instance of our service with the fake engine, and a stub of the API of elevenlabs.io.
+    pytest.param(Case("openai", None, {"extended": True}, serve="fake_tts"), id="openai", marks=pytest.mark.e2e),
+    pytest.param(
+        Case(
+            "elevenlabs",
+            None,
+            {"api_key": KEY},
+            unsupported=({"temperature": 0.5}, {"instructions": "whisper"}),
+            serve="elevenlabs_server",
+        ),
+        id="elevenlabs",
+    ),
     pytest.param(Case("fake"), id="fake"),
     pytest.param(Case("kokoro", "kokoro-82m-int8", unsupported=NOTHING_EXTRA), id="kokoro", marks=pytest.mark.e2e),
     pytest.param(
@@ -41,7 +71,31 @@ CASES = [
         id="piper",
         marks=[pytest.mark.e2e, pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")],
     ),
+    pytest.param(
+        Case(
+            "sherpa-onnx",
+            "piper-en_US-joe-medium",
+            {"noise_w_scale": 0.0},
+            convert=sherpa,
+            exact=False,
+            unsupported=NOTHING_EXTRA,
+        ),
+        id="sherpa-onnx-piper",
+        marks=SHERPA,
+    ),
+    pytest.param(
+        Case("sherpa-onnx", "kokoro-82m-int8", convert=sherpa, unsupported=NOTHING_EXTRA),
+        id="sherpa-onnx-kokoro",
+        marks=SHERPA,
+    ),
 ]
+
+
+@pytest.fixture(scope="module")
+def elevenlabs_server() -> Iterator[Stub]:
+    """What speaks the API of elevenlabs.io."""
+    with serving(elevenlabs) as stub:
+        yield stub
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -50,10 +104,19 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="module")
-def make(case: Case, model_dir: Callable[[str], Path]) -> Callable[[], TtsEngine]:
+def make(
+    case: Case,
+    model_dir: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Callable[[], TtsEngine]:
     """A function that makes an engine of the case, not loaded."""
     folder = model_dir(case.model) if case.model else None
-    context = EngineContext(model=folder, model_id=case.model or "", threads=2, options=case.options)
+    if folder and case.convert:
+        source, folder = folder, tmp_path_factory.mktemp("converted")
+        case.convert(source, folder)
+    options = case.options | ({"url": request.getfixturevalue(case.serve).url} if case.serve else {})
+    context = EngineContext(model=folder, model_id=case.model or "", threads=2, options=options)
     return lambda: engine_factory.registry().get(case.name)(context)
 
 
@@ -171,7 +234,8 @@ def test_an_unknown_voice_is_refused(engine: TtsEngine) -> None:
 
 
 def test_voices_are_the_same_before_and_after_load(engine: TtsEngine) -> None:
-    listed = type(engine).list_voices(engine.context.model or Path())
+    # Those of a server are known once it is asked.
+    listed = type(engine).list_voices(engine.context.model or Path()) or engine.voices()
     assert list(listed) == list(engine.voices())
     ids = [voice.id for voice in listed]
     assert ids
@@ -181,8 +245,9 @@ def test_voices_are_the_same_before_and_after_load(engine: TtsEngine) -> None:
 
 def test_voices_speak_languages_of_the_engine(engine: TtsEngine) -> None:
     for voice in engine.voices():
-        assert voice.language is not None
-        assert voice.language.partition("-")[0] in engine.languages
+        # A voice without a language speaks any that the model has, which only those of servers may leave open.
+        assert voice.language is not None or engine.context.model is None
+        assert voice.language is None or voice.language.partition("-")[0] in engine.languages
 
 
 def test_close_twice(make: Callable[[], TtsEngine]) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import string
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,8 +93,17 @@ def write_xtts(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def write_vits(folder: Path, *, speakers: tuple[str, ...] = (), languages: tuple[str, ...] = ("en",)) -> Path:
-    """A VITS model of 1.7 million weights; its configuration names files of "the machine it was trained on"."""
+def write_vits(
+    folder: Path,
+    *,
+    speakers: tuple[str, ...] = (),
+    languages: tuple[str, ...] = ("en",),
+    d_vectors: Mapping[str, float] | None = None,
+) -> Path:
+    """A VITS model of 1.7 million weights; its configuration names files of "the machine it was trained on".
+
+    Its speakers are rows of a table, or `d_vectors`: vectors of 16 equal numbers.
+    """
     import torch
     from TTS.tts.configs.vits_config import VitsArgs, VitsConfig
     from TTS.tts.models.vits import Vits
@@ -117,6 +126,11 @@ def write_vits(folder: Path, *, speakers: tuple[str, ...] = (), languages: tuple
         names = folder / "speaker_ids.json"
         names.write_text(json.dumps({name: number for number, name in enumerate(speakers)}))
         arguments.speakers_file = str(names)
+    if d_vectors:
+        vectors = {f"{name}.wav": {"name": name, "embedding": [value] * 16} for name, value in d_vectors.items()}
+        (folder / "speakers.json").write_text(json.dumps(vectors))
+        arguments.use_d_vector_file, arguments.d_vector_dim = True, 16
+        arguments.d_vector_file = [str(folder / "speakers.json")]
     config = VitsConfig(model_args=arguments, languages=list(languages))
     model = Vits(config)
     with torch.no_grad():
@@ -126,6 +140,23 @@ def write_vits(folder: Path, *, speakers: tuple[str, ...] = (), languages: tuple
     if speakers:
         stored["model_args"]["speakers_file"] = stored["speakers_file"] = "/home/trainer/run-7/speaker_ids.json"
     (folder / "config.json").write_text(json.dumps(stored))
+    return folder
+
+
+def write_d_vectors(folder: Path) -> Path:
+    """A VITS of two speakers that are vectors, as YourTTS is, and a small encoder that makes such vectors."""
+    import torch
+    from TTS.encoder.configs.speaker_encoder_config import SpeakerEncoderConfig
+    from TTS.encoder.utils.generic_utils import setup_encoder_model
+
+    torch.manual_seed(0)
+    write_vits(folder, d_vectors={"ann": 0.1, "bob": -0.2})
+    config = SpeakerEncoderConfig()
+    sizes = {"input_dim": 80, "proj_dim": 16, "lstm_dim": 16, "num_lstm_layers": 1}
+    config.model_params = {**config.model_params, **sizes, "model_name": "lstm", "use_torch_spec": True}
+    config.audio.num_mels = 80
+    torch.save({"model": setup_encoder_model(config).state_dict()}, folder / "model_se.pth")
+    config.save_json(str(folder / "config_se.json"))
     return folder
 
 
@@ -171,6 +202,11 @@ def vits_many_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two languages and three speakers: one id twice but for case, one with the line end of YourTTS's names."""
     folder = tmp_path_factory.mktemp("models") / "tiny-vits-many"
     return write_vits(folder, speakers=("ED\n", "p225", "P225"), languages=("en", "pt-br"))
+
+
+@pytest.fixture(scope="session")
+def d_vectors_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_d_vectors(tmp_path_factory.mktemp("models") / "tiny-your-tts")
 
 
 @pytest.fixture(scope="session")

@@ -233,6 +233,6 @@ def test_weights_of_another_shape_are_refused(
 
 
 def test_a_family_it_does_not_know_is_named(tmp_path: Path, load_engine: Callable[[Path], CoquiEngine]) -> None:
-    (tmp_path / "config.json").write_text('{"model": "tortoise"}')
-    with pytest.raises(NotSupported, match="tortoise"):
+    (tmp_path / "config.json").write_text('{"model": "no_such_family"}')
+    with pytest.raises(NotSupported, match="no_such_family"):
         load_engine(tmp_path)

@@ -35,7 +35,7 @@ class Client:
 
     async def ask(self, work: Any, seconds: float) -> Response:
         return await with_heartbeat(
-            work, receive=self.receive, seconds=seconds, blank=b" ", media_type=TYPE, headers={"x-model": "m"}
+            work, receive=self.receive, seconds=seconds, blank=b" ", media_type=TYPE, headers=lambda: {"x-model": "m"}
         )
 
     @property
@@ -134,3 +134,21 @@ async def test_a_client_that_leaves_before_the_first_blank_ends_the_work() -> No
     with pytest.raises(ClientLeft):
         await answer({"type": "http"}, client.receive, stuck)  # type: ignore[arg-type]
     assert ended == ["ended"]
+
+
+async def test_the_headers_are_those_of_the_moment_the_answer_begins() -> None:
+    release, client = asyncio.Event(), Client()
+    named = iter(["asked once"])
+    work = slow(release, [])
+    answer = await with_heartbeat(
+        work,
+        receive=client.receive,
+        seconds=0.01,
+        blank=b" ",
+        media_type=TYPE,
+        headers=lambda: {"x-model": next(named)},
+    )
+    assert answer.headers["x-model"] == "asked once"
+    assert next(named, None) is None
+    release.set()
+    await answer({"type": "http"}, client.receive, client.send)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "voice_stack": OURS,
 }
 WEB = {"fastapi", "starlette"}
-CORE_WEB = ("answers", "auth", "exchange", "heartbeat", "schemas", "server")
+CORE_WEB = ("answers", "auth", "exchange", "heartbeat", "model_control", "schemas", "server")
 WEB_MODULES = (*(f"core/{name}.py" for name in CORE_WEB), "asr/app.py", "tts/app.py", "asr/api/", "tts/api/")
 # Libraries that bring inference or signal processing with them: seconds of start and hundreds of MB.
 HEAVY = {

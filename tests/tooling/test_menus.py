@@ -51,6 +51,8 @@ TARGETS = [
     "bench-overhead",
     "bench-memory",
     "bench-upload",
+    "bench-load",
+    "engines",
     "conformance",
     "conformance-real",
     "clean",

@@ -103,3 +103,14 @@ async def test_leaving_stops_the_making(tmp_path: Path) -> None:
     async with aclosing(parts), backlog(parts, tmp_path) as held, aclosing(held.chunks()) as chunks:
         assert await anext(chunks) == b"x"
     assert closed.is_set()
+
+
+async def test_what_came_instead_of_the_first_bytes_is_raised(tmp_path: Path) -> None:
+    async with backlog(made(0, fails=True), tmp_path) as nothing:
+        with pytest.raises(EngineCrashed):
+            await nothing.begun()
+    async with backlog(made(1, fails=True), tmp_path) as some:
+        await some.begun()
+        assert some.total == PART
+    async with backlog(made(0), tmp_path) as empty:
+        await empty.begun()

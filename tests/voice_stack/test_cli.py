@@ -27,6 +27,7 @@ COMMANDS = (
     ("models", "verify"),
     ("models", "path"),
     ("models", "rm"),
+    ("models", "ps"),
     ("voices",),
     ("voices", "list"),
     ("voices", "add"),
@@ -35,6 +36,7 @@ COMMANDS = (
     ("diarize",),
     ("batch",),
     ("speak",),
+    ("engines",),
     ("doctor",),
 )
 FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", "TTS_MODEL": "fake", "TTS_ENGINE": "fake"}

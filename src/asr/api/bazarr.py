@@ -115,7 +115,7 @@ async def _asr(service: AsrService, request: Request, folder: Path) -> Response:
         seconds=service.settings.heartbeat_seconds,
         blank=b" " if fields.output == "json" else b"\n",
         media_type=answer.media_type,
-        headers=answer.headers,
+        headers=lambda: answer.headers,
     )
 
 

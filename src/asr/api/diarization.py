@@ -102,7 +102,7 @@ async def _diarize(service: AsrService, request: Request) -> Response:
         seconds=service.settings.heartbeat_seconds,
         blank=b" " if kind == "application/json" else b"\n",
         media_type=kind,
-        headers=asked.headers,
+        headers=lambda: asked.headers,
     )
 
 

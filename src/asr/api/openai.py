@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any
@@ -15,13 +16,17 @@ from asr.api.reading import Asked, read_transcription
 from asr.api.schemas import TranscriptionRequest
 from asr.attributed import AnyTranscript, transcribe
 from asr.formats import FORMATS
+from asr.result import TranscriptResult
 from asr.service import AsrService
 from asr.transcript import Segment
 from core.answers import MODEL_HEADER, Stream, header_text
+from core.chains import Chain
 from core.disconnect import until_disconnect
 from core.heartbeat import with_heartbeat
+from core.model_entry import ModelRef
 from core.pings import with_pings
 
+Work = Callable[[ModelRef], AbstractAsyncContextManager[AnyTranscript]]
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -79,18 +84,22 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         )
         audio = await until_disconnect(request.receive, decoding)
         options = replace(wanted.options(service.settings), timestamps=wanted.shows_times)
-        work = transcribe(
-            service,
-            audio,
-            options,
-            model=asked.model,
-            speakers=asked.speakers,
-            naming=wanted.naming,
-            sha256=upload.sha256,
-        )
+
+        def work(model: ModelRef) -> AbstractAsyncContextManager[AnyTranscript]:
+            return transcribe(
+                service,
+                audio,
+                options,
+                model=model,
+                speakers=asked.speakers,
+                naming=wanted.naming,
+                sha256=upload.sha256,
+            )
+
+        chain = Chain(asked.models)
         if wanted.stream:
-            return await _stream(service, request, asked, work, stack)
-        answering = _whole(asked, work, stack.pop_all())
+            return await _stream(service, request, asked, chain, work=work, stack=stack)
+        answering = _whole(asked, chain, work, stack.pop_all())
     kind = FORMATS[wanted.response_format].content_type
     return await with_heartbeat(
         answering,
@@ -98,34 +107,46 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
         seconds=service.settings.heartbeat_seconds,
         blank=b" " if kind.startswith("application/json") else b"\n",
         media_type=kind,
-        headers=_headers(asked),
+        headers=lambda: _headers(chain.settle()),
     )
 
 
-async def _whole(asked: Asked, work: AbstractAsyncContextManager[AnyTranscript], stack: AsyncExitStack) -> Response:
-    async with stack, work as transcript:
-        await transcript.finish()
-        result = asked.result(transcript)
+async def _whole(asked: Asked, chain: Chain, work: Work, stack: AsyncExitStack) -> Response:
+    async def attempt(model: ModelRef) -> TranscriptResult:
+        async with work(model) as transcript:
+            await transcript.finish()
+            return asked.result(transcript)
+
+    async with stack:
+        result = await chain.run(attempt)
     answer = FORMATS[asked.wanted.response_format]
     # An hour of words takes 40 ms to write: not on the event loop.
     body = await asyncio.to_thread(answer.render, result)
-    return Response(body, media_type=answer.content_type, headers=_headers(asked))
+    return Response(body, media_type=answer.content_type, headers=_headers(chain.model))
 
 
 async def _stream(
     service: AsrService,
     request: Request,
     asked: Asked,
-    work: AbstractAsyncContextManager[AnyTranscript],
+    chain: Chain,
+    *,
+    work: Work,
     stack: AsyncExitStack,
 ) -> Response:
     """Answer with the first segment, or when a ping is due: what is refused before has its status, not a 200."""
-    transcript = await until_disconnect(request.receive, stack.enter_async_context(work))
-    found = await stack.enter_async_context(aclosing(aiter(transcript)))
-    segments = await stack.enter_async_context(aclosing(with_pings(found)))
-    first = await until_disconnect(request.receive, _first(segments))
-    frames = events.frames(asked, transcript, first, segments, service.metrics)
-    headers = {**SSE_HEADERS, **_headers(asked)}
+
+    async def attempt(model: ModelRef) -> AsyncGenerator[bytes, None]:
+        async with AsyncExitStack() as own:
+            transcript = await until_disconnect(request.receive, own.enter_async_context(work(model)))
+            found = await own.enter_async_context(aclosing(aiter(transcript)))
+            segments = await own.enter_async_context(aclosing(with_pings(found)))
+            first = await until_disconnect(request.receive, _first(segments))
+            stack.push_async_exit(own.pop_all())
+            return events.frames(asked, transcript, first, segments, service.metrics)
+
+    frames = await chain.run(attempt)
+    headers = {**SSE_HEADERS, **_headers(chain.settle())}
     return Stream(frames, media_type="text/event-stream", headers=headers, held=stack.pop_all())
 
 
@@ -133,5 +154,5 @@ async def _first(segments: events.Segments) -> Segment | None:
     return await anext(segments, None)
 
 
-def _headers(asked: Asked) -> dict[str, str]:
-    return {MODEL_HEADER: header_text(asked.model.id)}
+def _headers(model: ModelRef) -> dict[str, str]:
+    return {MODEL_HEADER: header_text(model.id)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,23 @@ TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 class Asked:
     """A transcription request that was found valid, its recording in the request's folder, not decoded yet.
 
-    `raw_rate` is the rate (Hz) of a recording that is bare 16-bit mono samples, None for one in a container.
-    `speakers` is what it wants to know of them, None without diarization. `form` holds all fields, also those of other
-    routes.
+    `models` are those that may answer, the one that was asked for first. `raw_rate` is the rate (Hz) of a recording
+    that is bare 16-bit mono samples, None for one in a container. `speakers` is what it wants to know of them, None
+    without diarization. `form` holds all fields, also those of other routes.
     """
 
     wanted: TranscriptionRequest
     upload: UploadedFile
-    model: ModelRef
+    models: Sequence[ModelRef]
     task: Task
     raw_rate: int | None
     speakers: SpeakersAsked | None
     form: Form
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that was asked for."""
+        return self.models[0]
 
     @property
     def channels(self) -> int | None:
@@ -64,8 +70,8 @@ async def read_transcription(service: AsrService, request: Request, folder: Path
             f"translations come as one of: {', '.join(TRANSLATION_FORMATS)}", param="response_format"
         )
     upload = await the_file(form)
-    model = service.host.resolve(wanted.model)
+    models = service.host.chain(wanted.model)
     task: Task = "translate" if wanted.translate else wanted.task
     rate = await raw_pcm_rate(form, upload)
     speakers = await read_speakers(service, wanted, folder, request.receive)
-    return Asked(wanted=wanted, upload=upload, model=model, task=task, raw_rate=rate, speakers=speakers, form=form)
+    return Asked(wanted=wanted, upload=upload, models=models, task=task, raw_rate=rate, speakers=speakers, form=form)

@@ -64,7 +64,7 @@ class Diarizer:
         self._poison = Poison()
         self._shared: Shared[Event] = Shared()
         self.host = ModelHost(
-            Catalogue.load(settings.places.cache, engine=settings.diarization_engine),
+            Catalogue.of(settings.places, engine=settings.diarization_engine),
             task=TASK,
             default=settings.diarization_model,
             settings=settings,
@@ -214,6 +214,8 @@ class Diarizer:
         """Return what the worker of a model runs."""
         settings = self._settings
         engine = model.engine or settings.diarization_engine
+        # A request may name a model of another engine, which does not know them.
+        given = settings.diarization_engine_options if engine == settings.diarization_engine else {}
         return WorkerSpec(
             name=model.id,
             handler="asr.diarization.worker:DiarizationWorker",
@@ -225,8 +227,7 @@ class Diarizer:
                 "threads": settings.diarization_threads,
                 "workers": THREADS_AT_ONCE,
                 "cache": str(settings.places.cache / "engines" / "diarization"),
-                # A request may name a model of another engine, which does not know them.
-                "engine_options": settings.diarization_engine_options if engine == settings.diarization_engine else {},
+                "engine_options": {**given, **model.options},
             },
             devices=settings.device_index[:1],
             slots=CALLS,

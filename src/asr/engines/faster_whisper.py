@@ -17,10 +17,10 @@ from asr.engines.faster_whisper_options import Decoding, FasterWhisperOptions, d
 from asr.engines.faster_whisper_prompt import Prompts
 from asr.engines.faster_whisper_window import FRAMES_PER_SECOND, WhisperWork, padded_frames
 from asr.engines.log_mel import log_mel
+from asr.engines.whisper_languages import ENGLISH_ONLY, wanted_languages
 from asr.transcript import LanguageGuess, TranscribeOptions
 from core.devices import usable_cores
-from core.errors import ConfigurationError, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
-from utils import languages
+from core.errors import ConfigurationError, ModelBroken, NotSupported, UnsupportedTask
 from utils.audio.pcm import Audio, Samples
 
 _FILES = ("config.json", "model.bin", "tokenizer.json")
@@ -161,7 +161,7 @@ class FasterWhisperEngine(WindowEngine):
 
     @property
     def _speaks_english_only(self) -> bool:
-        return self.languages == ("en",)
+        return self.languages == ENGLISH_ONLY
 
     def _replicas(self) -> int:
         """Return the slots and, where cores can be shared, one more for what shall not wait for them."""
@@ -187,20 +187,7 @@ class FasterWhisperEngine(WindowEngine):
         return tuple(code for code in self._model.supported_languages if code == "en" or token(f"<|{code}|>"))
 
     def _wanted_languages(self, options: TranscribeOptions) -> tuple[str | None, tuple[str, ...]]:
-        """Return the language to use, None to detect it, and the candidates for that (none: all)."""
-        if options.language:
-            return self._known(options.language, "language"), ()
-        candidates = tuple(self._known(code, "languages") for code in options.languages)
-        if len(candidates) == 1:
-            return candidates[0], ()
-        return ("en" if self._speaks_english_only else None), candidates
-
-    def _known(self, code: str, param: str) -> str:
-        found = languages.nearest(code, self.languages)
-        if found is None:
-            known = "English only" if self._speaks_english_only else f"{len(self.languages)} languages, not {code!r}"
-            raise UnsupportedParameter(f"{self._name} knows {known}", param=param)
-        return found
+        return wanted_languages(options, self.languages, self._name)
 
     def _work(self, samples: Samples, how: Decoding, **values: Any) -> WhisperWork:
         extractor = self._model.feature_extractor

@@ -26,6 +26,7 @@ from asr.engines.faster_whisper_window import (
     stacked,
     text_limit,
 )
+from asr.engines.whisper_languages import likeliest
 from asr.transcript import LanguageGuess
 from core.errors import DeviceOutOfMemory, InsufficientMemory
 from utils import memory
@@ -291,11 +292,7 @@ def _is_unsure(work: WhisperWork, probability: float) -> bool:
 
 
 def _guess(found: Sequence[tuple[str, float]], candidates: tuple[str, ...]) -> LanguageGuess:
-    likely = {token.strip("<|>"): float(probability) for token, probability in found}
-    if candidates:
-        likely = {code: likely.get(code, 0.0) for code in candidates}
-    language = max(likely, key=likely.__getitem__)
-    return LanguageGuess(language, likely[language] / (sum(likely.values()) or 1.0))
+    return likeliest({token.strip("<|>"): float(probability) for token, probability in found}, candidates)
 
 
 def _joined(encodings: Sequence[Any]) -> Any:

@@ -19,8 +19,13 @@ def token_logprobs(vocabulary: Any, tokens: Sequence[int], probabilities: Sequen
     )
 
 
+def piece_bytes(piece: str) -> bytes:
+    """Return the bytes that a piece of Whisper's vocabulary stands for."""
+    return bytes(map(_byte_of().__getitem__, piece))
+
+
 def _logprob(piece: str, probability: float) -> TokenLogprob:
-    content = bytes(map(_byte_of().__getitem__, piece))
+    content = piece_bytes(piece)
     return TokenLogprob(content.decode(errors="replace"), math.log(max(probability, _LEAST)), tuple(content))
 
 

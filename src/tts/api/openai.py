@@ -17,8 +17,10 @@ from starlette.responses import Response
 
 from core import errors
 from core.answers import MODEL_HEADER, Stream, header_text
+from core.chains import Chain
 from core.disconnect import until_disconnect
 from core.metrics import Metrics
+from core.model_entry import ModelRef
 from core.pings import with_pings
 from tts.api.bodies import REFERENCE_FIELDS, Body, read_body, reference_file
 from tts.api.new_voice import log_attestations
@@ -47,17 +49,23 @@ def router(service: TtsService, consents: Consents) -> APIRouter:
         async with AsyncExitStack() as stack:
             body = await read_body(request, service.spool, stack)
             wanted = SpeechRequest.from_data(body.data, service.settings)
-            model = service.host.resolve(wanted.model)
+            models = service.host.chain(wanted.model)
             voice: Voice | str | None = wanted.voice_name
             if body.reference is not None or wanted.reference_audio:
-                model = service.cloning_model(model)
+                models = service.cloning_models(models)
                 policy = service.settings.voice_consent
                 await asyncio.to_thread(consents.asked_for, wanted.consent, policy=policy)
                 voice = await until_disconnect(request.receive, _reference(service, wanted, body, stack))
-            # Some models tell their voices only when they are loaded.
-            await until_disconnect(request.receive, service.prepare(model))
-            utterance = service.utterance(wanted.input, model, voice, wanted.options(), wanted.delivery())
-            return await _answer(service, request, wanted, utterance, stack)
+
+            async def attempt(model: ModelRef) -> Response:
+                async with AsyncExitStack() as own:
+                    # Some models tell their voices only when they are loaded.
+                    await until_disconnect(request.receive, service.prepare(model))
+                    named = voice if model == models[0] else service.stand_in_voice(model, voice, wanted.language)
+                    utterance = service.utterance(wanted.input, model, named, wanted.options(), wanted.delivery())
+                    return await _answer(service, request, wanted, utterance, own=own, stack=stack)
+
+            return await Chain(models).run(attempt)
 
     return routes
 
@@ -90,11 +98,20 @@ async def _reference(service: TtsService, wanted: SpeechRequest, body: Body, sta
 
 
 async def _answer(
-    service: TtsService, request: Request, wanted: SpeechRequest, utterance: Utterance, stack: AsyncExitStack
+    service: TtsService,
+    request: Request,
+    wanted: SpeechRequest,
+    utterance: Utterance,
+    *,
+    own: AsyncExitStack,
+    stack: AsyncExitStack,
 ) -> Response:
-    """Start to speak and answer with the first bytes; what fails before them is an ordinary error."""
+    """Start to speak and answer with the first bytes; what fails before them is an ordinary error.
+
+    What it opens goes into `own`; the answer holds that, and what the request has in `stack`.
+    """
     in_json = utterance.delivery.timestamps and wanted.stream_format == "audio"
-    opening = stack.enter_async_context(EncodedSpeech.open(service, utterance, whole=in_json or not wanted.stream))
+    opening = own.enter_async_context(EncodedSpeech.open(service, utterance, whole=in_json or not wanted.stream))
     encoded = await until_disconnect(request.receive, opening)
     headers = {
         **HEADERS,
@@ -103,19 +120,25 @@ async def _answer(
     }
     if wanted.stream_format == "sse":
         frames = _sse(encoded, service.metrics)
-        return Stream(frames, media_type="text/event-stream", headers=headers, held=stack.pop_all())
+        return Stream(frames, media_type="text/event-stream", headers=headers, held=_held(own, stack))
     if in_json:
-        return Stream(_with_words(encoded), media_type="application/json", headers=headers, held=stack.pop_all())
+        return Stream(_with_words(encoded), media_type="application/json", headers=headers, held=_held(own, stack))
     headers["Content-Disposition"] = f"attachment; filename=speech.{encoded.extension}"
     made: EncodedSpeech | Backlog = encoded
     length = encoded.length
     if not wanted.stream and length is None:
-        made = await stack.enter_async_context(backlog(encoded.chunks(), service.spool.path))
+        made = await own.enter_async_context(backlog(encoded.chunks(), service.spool.path))
         await until_disconnect(request.receive, made.complete())
         length = made.total
     if length is not None:
         headers["Content-Length"] = str(length)
-    return Stream(_chunks(made), media_type=encoded.content_type, headers=headers, held=stack.pop_all())
+    return Stream(_chunks(made), media_type=encoded.content_type, headers=headers, held=_held(own, stack))
+
+
+def _held(own: AsyncExitStack, stack: AsyncExitStack) -> AsyncExitStack:
+    """Return both, of which `own` is closed first."""
+    stack.push_async_exit(own.pop_all())
+    return stack.pop_all()
 
 
 async def _with_words(encoded: EncodedSpeech) -> AsyncGenerator[bytes, None]:

@@ -65,7 +65,7 @@ class CoquiEngine(TtsEngine):
             # Coqui warns with the text it was given, transformers about settings that are Coqui's.
             logging.getLogger(name).setLevel(logging.ERROR)
         with translated("loading the model", ConfigurationError):
-            self._model = self._open(CoquiFolder(self.context.model))
+            self._model = self._converting(self._open(CoquiFolder(self.context.model)), self.context.model)
             spoken = checked(self._model.try_out())
         if not spoken.size:
             raise ModelBroken("the model loads but does not speak")
@@ -120,6 +120,7 @@ class CoquiEngine(TtsEngine):
 
     def _open(self, folder: CoquiFolder) -> CoquiModel:
         from tts.engines.coqui_synthesizer import FAMILIES, SynthesizerModel
+        from tts.engines.coqui_tortoise import TortoiseModel
         from tts.engines.coqui_vits import VitsModel
         from tts.engines.coqui_xtts import XttsModel
 
@@ -128,9 +129,24 @@ class CoquiEngine(TtsEngine):
             return XttsModel(folder, device=device, options=options, cache=cache and cache / LATENTS)
         if folder.family == "vits":
             return VitsModel(folder, device=device, options=options)
+        if folder.family == "tortoise":
+            return TortoiseModel(folder, device=device, options=options)
         if folder.family in FAMILIES:
             return SynthesizerModel(folder, device=device, options=options)
+        if folder.family == "bark":
+            # Beside weights the library fetches a tokenizer and a codec, and deletes weights it does not know.
+            raise NotSupported("Bark models are not supported: the library loads parts of them from the network")
         raise NotSupported(f"Coqui models of the family {folder.family or '(none named)'!r} are not supported")
+
+    def _converting(self, model: CoquiModel, folder: Path) -> CoquiModel:
+        """Return the model with the converter that the options name, if they do."""
+        from tts.engines.coqui_conversion import ConvertedModel
+
+        if self.options.converter is None:
+            return model
+        if model.can_clone:
+            raise ConfigurationError("this Coqui model clones voices by itself; it takes no converter")
+        return ConvertedModel(model, folder / Path(self.options.converter).expanduser(), device=self._device())
 
     def _device(self) -> str:
         """Return torch's name of the device; ROCm's devices are called cuda there."""

@@ -60,6 +60,16 @@ def _localise(config: Any, folder: CoquiFolder) -> None:
         config.model_args["use_speaker_encoder_as_loss"] = False
 
 
+def load_speaker_encoder(folder: CoquiFolder) -> Any:
+    """Return the library's manager of d-vectors with the encoder of a folder loaded on the CPU, None without one."""
+    if (found := folder.speaker_encoder()) is None:
+        return None
+    from TTS.tts.utils.speakers import SpeakerManager
+
+    weights, config = found
+    return SpeakerManager(encoder_model_path=str(weights), encoder_config_path=str(config))
+
+
 def load_xtts(folder: CoquiFolder) -> Any:
     """Return the library's Xtts with the weights of a folder, ready to speak on the CPU."""
     from TTS.tts.models.xtts import Xtts

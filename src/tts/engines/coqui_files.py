@@ -17,6 +17,7 @@ XTTS_LANGUAGES = (
     *("nl", "cs", "ar", "zh-cn", "ja", "hu", "ko", "hi"),
 )
 SINGLE_SPEAKER = "default"
+TORTOISE_MARK = "autoregressive.pth"
 # Released configurations carry the paths of the machine they were trained on; only the file names are right.
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
     "speakers_file": ("speaker_ids.json", "speaker_ids.pth", "speakers.pth"),
@@ -31,6 +32,10 @@ class CoquiFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_path = path / "config.json"
+        if not self.config_path.exists() and (path / TORTOISE_MARK).is_file():
+            # Tortoise is published without one, and the library's defaults are right for it.
+            self._config: Any = {"model": "tortoise"}
+            return
         try:
             self._config = json.loads(self.config_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -63,6 +68,17 @@ class CoquiFolder:
     def names_statistics(self) -> bool:
         """Return whether the configuration names a file of statistics, which the library would unpickle."""
         return _has(self._config, "stats_path")
+
+    def speaker_encoder(self) -> tuple[Path, Path] | None:
+        """Return checkpoint and configuration of what turns recordings into d-vectors, None where it cannot be used.
+
+        One that names a file of statistics cannot: the library would unpickle that.
+        """
+        weights, config = self.path / "model_se.pth", self.path / "config_se.json"
+        if not (self._field("use_d_vector_file") and weights.is_file()):
+            return None
+        about = _read_json(config if config.is_file() else None)
+        return None if about is None or _has(about, "stats_path") else (weights, config)
 
     def speaker_names(self) -> list[str] | None:
         """Return the speakers of a VITS-like model, [] for a model with one, None when only the library can tell."""

@@ -7,7 +7,7 @@ import logging
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,12 +18,13 @@ from core.errors import (
     DeviceOutOfMemory,
     InsufficientMemory,
     InternalError,
+    InvalidAudio,
     ModelBroken,
     NotSupported,
     UnsupportedParameter,
     VoiceStackError,
 )
-from tts.engines.coqui_files import primary
+from tts.engines.coqui_files import ids_of, primary
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
@@ -43,9 +44,19 @@ class CoquiOptions(EngineOptions):
     noise_scale: float | None = Field(default=None, ge=0, description="VITS: variation of the voice.")
     duration_noise_scale: float | None = Field(default=None, ge=0, description="VITS: variation of the rhythm.")
 
+    preset: Literal["ultra_fast", "fast", "standard", "high_quality"] | None = Field(
+        default=None, description="Tortoise: how much work it does; unset is ultra_fast."
+    )
+    converter: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of an OpenVoice converter, with which models that cannot clone speak with recorded voices; "
+        "a relative path begins in the model's folder.",
+    )
+
     def refuse_all_but(self, *allowed: str) -> None:
         """Raise ConfigurationError for an option that is set and that this family cannot honour."""
-        if extra := sorted(self.model_fields_set - set(allowed)):
+        if extra := sorted(self.model_fields_set - {*allowed, "converter"}):
             raise ConfigurationError(f"this Coqui model has no option {', '.join(extra)}")
 
 
@@ -54,13 +65,17 @@ class CoquiModel(ABC):
 
     sample_rate: int
     speed_range: tuple[float, float] = (0.5, 2.0)
-    can_clone: ClassVar[bool] = False
+    can_clone: bool = False
     languages: Mapping[str, str]
     """Primary language subtag → the model's own spelling; empty when the model does not say."""
 
     @abstractmethod
     def speaker_names(self) -> Sequence[str]:
         """Return the built-in speakers, as the model spells them."""
+
+    def first_voice(self) -> Voice:
+        """Return the built-in voice that is listed first."""
+        return Voice(id=next(iter(ids_of(self.speaker_names()))), name="")
 
     @abstractmethod
     def speak(self, text: str, voice: Voice, options: SpeechOptions) -> Generator[Samples, None, None]:
@@ -73,7 +88,9 @@ class CoquiModel(ABC):
     def clone(self, voice: Voice, reference: Audio) -> None:
         """Prepare a voice from a recording."""
         del voice, reference
-        raise NotSupported("this Coqui model cannot clone voices; XTTS models can")
+        raise NotSupported(
+            "this Coqui model cannot clone voices; XTTS models can, and others with the option converter"
+        )
 
     def forget(self, voice: Voice) -> None:  # noqa: B027 - nothing to forget where nothing is cloned
         """Drop what `clone` prepared."""
@@ -99,6 +116,14 @@ def spelled(languages: Sequence[str]) -> dict[str, str]:
 def is_speakable(text: str) -> bool:
     """Return whether there is a letter or digit: XTTS makes noises up for anything else, VITS fails."""
     return any(character.isalnum() for character in text)
+
+
+def check_reference(reference: Audio, shortest: float) -> None:
+    """Raise InvalidAudio for a recording to clone that is shorter than `shortest` seconds, or silent."""
+    if reference.duration < shortest:
+        raise InvalidAudio(f"a recording to clone must have at least {shortest} seconds", param="voice")
+    if not (np.isfinite(reference.samples).all() and np.any(reference.samples)):
+        raise InvalidAudio("a recording to clone must not be silent", param="voice")
 
 
 def checked(samples: Samples) -> Samples:

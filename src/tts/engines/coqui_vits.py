@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import UnsupportedParameter, VoiceNotFound
-from tts.engines.coqui_checkpoint import read_config
+from core.errors import InvalidRequest, UnsupportedParameter, VoiceNotFound
+from tts.engines.coqui_checkpoint import load_speaker_encoder, read_config
 from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder, ids_of
-from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
+from tts.engines.coqui_model import CoquiModel, CoquiOptions, check_reference, checked, is_speakable, spelled
 from tts.voice import SpeechOptions, Voice
-from utils.audio.pcm import Samples
+from utils.audio.pcm import Audio, Samples
+
+SHORTEST_REFERENCE = 0.5
 
 
 class VitsModel(CoquiModel):
-    """A loaded VITS checkpoint, with one speaker or many."""
+    """A loaded VITS checkpoint, with one speaker or many; YourTTS and its kin clone, with the encoder beside them."""
 
     def __init__(self, folder: CoquiFolder, *, device: str, options: CoquiOptions) -> None:
         import torch
@@ -32,6 +34,21 @@ class VitsModel(CoquiModel):
         self.sample_rate = int(self._model.config.audio.sample_rate)
         self.languages = spelled(folder.languages())
         self._ids = ids_of(self.speaker_names())
+        self._encoder = load_speaker_encoder(folder)
+        self.can_clone = self._encoder is not None
+        self._cloned: dict[str, Any] = {}
+
+    def clone(self, voice: Voice, reference: Audio) -> None:
+        """Compute the d-vector of a recording, where the model comes with an encoder."""
+        if self._encoder is None:
+            super().clone(voice, reference)
+            return
+        check_reference(reference, SHORTEST_REFERENCE)
+        self._cloned[voice.id] = self._d_vector(reference).to(self._model.device)
+
+    def forget(self, voice: Voice) -> None:
+        """Drop the d-vector of a voice."""
+        self._cloned.pop(voice.id, None)
 
     def speaker_names(self) -> Sequence[str]:
         """Return the speakers of the embedding table or of the d-vector file."""
@@ -43,8 +60,7 @@ class VitsModel(CoquiModel):
         """Yield the samples of the piece in one chunk, none when the alphabet has none of its characters."""
         if options.temperature is not None:
             raise UnsupportedParameter("VITS models have no temperature", param="temperature")
-        if voice.type != "builtin" or (name := self._ids.get(voice.id)) is None:
-            raise VoiceNotFound("this model has no such voice", param="voice")
+        who = self._speaker(voice)
         language = self._language(options.language or voice.language)
         if not (is_speakable(text) and self._tokens(text, language)):
             return
@@ -53,7 +69,7 @@ class VitsModel(CoquiModel):
         else:
             self._torch.manual_seed(options.seed)
         self._model.length_scale = self._length_scale / options.speed
-        spoken = self._model.synthesize(text, speaker=name, language=language)["wav"]
+        spoken = self._model.synthesize(text, language=language, **who)["wav"]
         samples = np.asarray(spoken, dtype=np.float32).reshape(-1)
         if samples.size:
             yield checked(samples)
@@ -66,6 +82,31 @@ class VitsModel(CoquiModel):
         letters = "".join(character for character in characters if character.isalnum())[:8]
         text = "one" if self._tokens("one", language) else letters
         return next(self.speak(text, voice, SpeechOptions()))
+
+    def _speaker(self, voice: Voice) -> dict[str, Any]:
+        """Return who speaks, as arguments for the library."""
+        if voice.type == "builtin":
+            if (name := self._ids.get(voice.id)) is None:
+                raise VoiceNotFound("this model has no such voice", param="voice")
+            return {"speaker": name}
+        if (vector := self._cloned.get(voice.id)) is None:
+            if not self.can_clone:
+                raise VoiceNotFound("this model has no such voice", param="voice")
+            raise InvalidRequest(f"voice {voice.id!r} was not prepared from its recording", param="voice")
+        # The name is looked up first, then what it stands for replaced.
+        first = next(iter(self._ids.values()))
+        return {"speaker": first, "extra_aux_input": {"speaker_ids": None, "d_vectors": vector}}
+
+    def _d_vector(self, reference: Audio) -> Any:
+        """Do what the library's compute_embedding_from_clip does with a file; the recording is decoded already."""
+        from torchaudio.functional import resample
+
+        encoder = self._encoder
+        audio = self._torch.from_numpy(np.array(reference.samples, dtype=np.float32))
+        audio = resample(audio, reference.sample_rate, int(encoder.encoder_ap.sample_rate))
+        if not encoder.encoder_config.model_params.get("use_torch_spec", False):
+            audio = self._torch.from_numpy(encoder.encoder_ap.melspectrogram(audio.numpy()))
+        return encoder.encoder.compute_embedding(audio[None])
 
     def _language(self, wanted: str | None) -> str | None:
         """Return what the library must be told: a name when it has several, None when it has one."""

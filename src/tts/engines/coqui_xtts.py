@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import InvalidAudio, InvalidRequest, TextTooLong, VoiceNotFound
+from core.errors import InvalidRequest, TextTooLong, VoiceNotFound
 from tts.engines.coqui_checkpoint import load_xtts
 from tts.engines.coqui_files import CoquiFolder, ids_of, primary
 from tts.engines.coqui_latents import LatentCache, Latents
-from tts.engines.coqui_model import CoquiModel, CoquiOptions, checked, is_speakable, spelled
+from tts.engines.coqui_model import CoquiModel, CoquiOptions, check_reference, checked, is_speakable, spelled
 from tts.traces import recording_hash
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
@@ -168,10 +168,7 @@ class XttsModel(CoquiModel):
         """
         from torchaudio.functional import resample
 
-        if reference.duration < SHORTEST_REFERENCE:
-            raise InvalidAudio(f"a recording to clone must have at least {SHORTEST_REFERENCE} seconds", param="voice")
-        if not (np.isfinite(reference.samples).all() and np.any(reference.samples)):
-            raise InvalidAudio("a recording to clone must not be silent", param="voice")
+        check_reference(reference, SHORTEST_REFERENCE)
         config = self._config
         with self._torch.inference_mode():
             audio = self._torch.from_numpy(np.array(reference.samples, dtype=np.float32))[None]

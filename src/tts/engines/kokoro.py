@@ -6,10 +6,8 @@ A voice is a style and speaks every language of the model: the language decides 
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,13 +18,13 @@ from core.engines import EngineContext, EngineOptions
 from core.errors import (
     ConfigurationError,
     InternalError,
-    InvalidRequest,
     ModelBroken,
     UnsupportedParameter,
     VoiceNotFound,
 )
 from core.onnx import open_session
 from tts.engine import TtsEngine
+from tts.engines import kokoro_phonemes
 from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
@@ -34,8 +32,6 @@ from utils.audio.pcm import Audio, Samples
 log = logging.getLogger(__name__)
 
 STYLE_BYTES = 256 * 4
-KNOWN_TEXTS = 1024
-"""How many texts' phonemes are remembered."""
 _DURATIONS = ("Round", "Clip")
 """The operators that make the frames of each phoneme, at the end of the duration predictor."""
 _PREFIXES = {
@@ -61,10 +57,6 @@ _ESPEAK = {
     "pt": "pt-br",
     "zh": "cmn",
 }
-_SWITCHES = re.compile(r"\((?:cmn|en-?us|en-?gb|fr-?fr|pt-?br|en|es|fr|hi|it|ja|pt|zh)\)")
-"""How espeak-ng marks a word it reads in another language; the marks themselves must not be spoken."""
-_KANJI = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-"""Ideographs and the three marks among them: the repeated one, the closing one and the zero."""
 
 
 class KokoroOptions(EngineOptions):
@@ -96,7 +88,7 @@ class KokoroEngine(TtsEngine):
         self._kokoro: Any = None
         self._split: Any = None
         self._styles: dict[str, Path] = {}
-        self._phonemes = lru_cache(maxsize=KNOWN_TEXTS)(self._phonemize)
+        self._phonemizer: kokoro_phonemes.Phonemizer | None = None
 
     @classmethod
     def list_voices(cls, model: Path) -> Sequence[Voice]:
@@ -123,6 +115,8 @@ class KokoroEngine(TtsEngine):
             np.savez(empty)
             self._kokoro = Kokoro.from_session(session, str(empty))
             self._kokoro.voices.close()
+        cache = self.context.cache
+        self._phonemizer = kokoro_phonemes.Phonemizer(self._kokoro.tokenizer, cache and cache / "kokoro")
         self._split = split_phonemes
         self.times_words = bool(self._kokoro.has_timings)
         self.clause_pause = self.options.clause_pause
@@ -135,15 +129,13 @@ class KokoroEngine(TtsEngine):
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
         from phonemizer.phonemize import clear_backends_cache
 
-        self._kokoro = None
+        self._kokoro = self._phonemizer = None
         clear_backends_cache()
         EspeakWrapper.available_voices.cache_clear()
 
     def check(self, text: str, voice: Voice, options: SpeechOptions) -> None:
-        """Raise InvalidRequest for Japanese that is not written in kana, UnsupportedParameter for a language."""
-        if _espeak_code(voice, options.language) == "ja" and _KANJI.search(text):
-            # espeak-ng would say "Chinese letter" for each.
-            raise InvalidRequest("kokoro reads Japanese in kana only, not in kanji", param="input")
+        """Raise InvalidRequest for kanji where nothing can read them, UnsupportedParameter for a language."""
+        kokoro_phonemes.check(text, _espeak_code(voice, options.language))
 
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece as one chunk, trimmed, with a pause at its end; more chunks when it has over 510 phonemes.
@@ -183,11 +175,10 @@ class KokoroEngine(TtsEngine):
         )
         return _finish(samples, self._pause(batch)), timings
 
-    def _phonemize(self, text: str, code: str) -> str:
-        if self._kokoro is None:
+    def _phonemes(self, text: str, code: str) -> str:
+        if self._phonemizer is None:
             raise InternalError("the model is not loaded")
-        found: str = self._kokoro.tokenizer.phonemize(" ".join(text.split()), code)
-        return " ".join(_SWITCHES.sub("", found).split())
+        return self._phonemizer.phonemes(text, code)
 
     def _style(self, voice: Voice) -> Samples:
         """Return the style of a voice, of a mix the weighted mean of its voices' styles."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,14 @@ import numpy as np
 from pydantic import Field
 
 from core.engines import EngineContext, EngineOptions
-from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, VoiceNotFound
+from core.errors import (
+    ConfigurationError,
+    InternalError,
+    ModelBroken,
+    NotSupported,
+    UnsupportedParameter,
+    VoiceNotFound,
+)
 from core.onnx import open_session
 from tts.engine import TtsEngine
 from tts.engines.timings import Symbol, timed
@@ -25,6 +33,12 @@ log = logging.getLogger(__name__)
 LOUDNESS = 0.75
 """Peak of the first thing a speaker says; whatever is too loud with the factor that makes it so lowers that."""
 _FAINT = 0.05
+_READERS = {
+    "pinyin": ("zh", ("unicode_rbnf", "sentence_stream", "g2pw", "transformers")),
+    "japanese": ("ja", ("pyopenjtalk",)),
+    "thai": ("th", ("tltk", "unicode_rbnf")),
+}
+"""Alphabets that espeak-ng does not write: the extra of piper-tts that reads them, and what it brings."""
 SYMBOL_SECONDS = 0.0242
 """What one symbol of the model's alphabet lasts on average at speed 1."""
 
@@ -32,6 +46,7 @@ SYMBOL_SECONDS = 0.0242
 class PiperOptions(EngineOptions):
     """Options of the Piper engine; unset keeps the model's own."""
 
+    length_scale: float | None = Field(default=None, gt=0, le=4, description="How long speech lasts at speed 1.")
     noise_scale: float | None = Field(default=None, ge=0, le=2, description="How much the sound varies.")
     noise_w_scale: float | None = Field(default=None, ge=0, le=2, description="How much the rhythm varies.")
 
@@ -67,7 +82,10 @@ class PiperEngine(TtsEngine):
         return [Voice(id=name, name=name, language=language) for name in _speakers(found, config)]
 
     def load(self) -> None:
-        """Load the model and speak a few numbers; ConfigurationError when something is missing or broken."""
+        """Load the model and speak a few numbers; ConfigurationError when something is missing or broken.
+
+        NotSupported when what reads the model's language is not installed.
+        """
         from piper import PiperVoice
         from piper.config import PiperConfig
 
@@ -75,6 +93,7 @@ class PiperEngine(TtsEngine):
         if path is None:
             raise ConfigurationError("the piper engine needs a folder with NAME.onnx and NAME.onnx.json")
         config = _read(path)
+        _check_reader(config, path.parent)
         try:
             parsed = PiperConfig.from_dict(config)
         except (KeyError, ValueError, TypeError) as error:
@@ -159,7 +178,8 @@ class PiperEngine(TtsEngine):
         """
         config = self._piper.config
         rounding = config.hop_length / config.sample_rate / 2 / SYMBOL_SECONDS
-        return float(config.length_scale * (1 / speed - rounding) / (1 - rounding))
+        own = self.options.length_scale or config.length_scale
+        return float(own * (1 / speed - rounding) / (1 - rounding))
 
     def _prove(self) -> None:
         voice = self.voices()[0]
@@ -182,6 +202,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelBroken(f"{path.name} is not a Piper configuration")
     return found
+
+
+def _check_reader(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise NotSupported for a model whose text nothing that is installed can read."""
+    kind = str(config.get("phoneme_type") or "")
+    extra, packages = _READERS.get(kind, ("", ()))
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise NotSupported(f"this Piper voice needs {', '.join(missing)}: pip install 'piper-tts[{extra}]'")
+    if kind == "pinyin" and not (folder / "g2pW").is_dir():
+        # The library would fetch it, into the folder of the model.
+        raise NotSupported("Chinese Piper voices need the g2pW model in the folder g2pW beside the voice")
 
 
 def _speakers(path: Path, config: Mapping[str, Any]) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from core.errors import VoiceStackError
 from voice_stack import __version__
-from voice_stack.cli import batch, diarize, doctor, models, serve, speak, speakers, transcribe, tune, voices
+from voice_stack.cli import batch, diarize, doctor, engines, models, serve, speak, speakers, transcribe, tune, voices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("batch")(batch.batch)
 app.command("diarize")(diarize.diarize)
 app.command("speak")(speak.speak)
+app.command("engines")(engines.engines)
 app.command("doctor")(doctor.doctor)
 app.command("tune")(tune.tune)
 

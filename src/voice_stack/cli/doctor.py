@@ -26,6 +26,7 @@ from tts import engine_factory as tts_engines
 from utils.audio import ffmpeg
 from voice_stack import __version__
 from voice_stack.cli import runner
+from voice_stack.cli.engines import install_line
 
 Mark = Literal["ok", "note", "problem"]
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
@@ -120,8 +121,7 @@ def _engines() -> Iterator[Finding]:
 def _engine(kind: str, name: str, registry: EngineRegistry[Any]) -> Iterator[Finding]:
     engine = registry.get(name)
     missing = engine.missing()
-    what = f"'voice-stack[{engine.extra}]'" if engine.extra else " ".join(missing)
-    how = f"not installed: pip install {what}" if missing else "installed"
+    how = f"not installed: {install_line(engine, missing)}" if missing else "installed"
     yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
 
 

@@ -26,6 +26,7 @@ from core.settings import Places
 from tts.settings import TtsSettings
 from voice_stack.cli import runner
 from voice_stack.cli.client import root
+from voice_stack.cli.models_ps import ps
 from voice_stack.cli.pull_progress import shown, size_text
 
 _ASK_SECONDS = 1.0
@@ -57,6 +58,9 @@ def list_models(
     for row in rows:
         table.add_row(*map(escape, _cells(row)))
     Console().print(table)
+
+
+app.command("ps")(ps)
 
 
 @app.command("pull")

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from core.engines import EngineContext
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotSupported
+from tts.engines import piper
 from tts.engines.piper import PiperEngine
 from tts.voice import SpeechOptions
 
@@ -67,6 +69,26 @@ def test_a_broken_folder_does_not_load(tmp_path: Path, config: dict[str, Any]) -
         PiperEngine(EngineContext(model=tmp_path)).load()
 
 
+@pytest.mark.parametrize(
+    ("kind", "missing", "told"),
+    [
+        ("pinyin", "g2pw", r"piper-tts\[zh\]"),
+        ("pinyin", None, "g2pW model"),
+        ("japanese", "pyopenjtalk", r"piper-tts\[ja\]"),
+        ("thai", "tltk", r"piper-tts\[th\]"),
+    ],
+)
+def test_a_language_that_needs_another_reader_says_so(
+    kind: str, missing: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piper, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(NotSupported, match=told):
+        piper._check_reader({"phoneme_type": kind}, tmp_path)
+    monkeypatch.setattr(piper, "find_spec", lambda _: object())
+    (tmp_path / "g2pW").mkdir()
+    piper._check_reader({"phoneme_type": kind}, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def joe(model_dir: Callable[[str], Path]) -> Iterator[PiperEngine]:
     still = {"noise_scale": 0.0, "noise_w_scale": 0.0}
@@ -87,6 +109,22 @@ def test_speed_is_the_inverse_of_the_length(joe: PiperEngine) -> None:
     text = "The quick brown fox jumps over the lazy dog."
     for speed in (0.5, 0.75, 1.25, 1.5):
         assert length(joe, text, speed) * speed == pytest.approx(length(joe, text), rel=0.08)
+
+
+@pytest.mark.e2e
+@needs_piper
+def test_the_length_can_be_set(joe: PiperEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "The quick brown fox jumps over the lazy dog."
+    usual = length(joe, text)
+    monkeypatch.setattr(joe, "options", joe.options.model_copy(update={"length_scale": 1.5}))
+    assert length(joe, text) == pytest.approx(1.5 * usual, rel=0.12)
+
+
+@pytest.mark.parametrize("options", [{"length_scale": 0}, {"noise_scale": -1}, {"noise_w_scale": 3}, {"speed": 1}])
+@needs_piper
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        PiperEngine(EngineContext(options=options))
 
 
 @pytest.mark.e2e

@@ -1,0 +1,278 @@
+"""The sherpa-onnx engine: Zipformer, Paraformer, NeMo, SenseVoice, Moonshine, Whisper and more, on the CPU.
+
+What a folder holds is found out by core.sherpa. Models made for streams listen on and on besides (`open_stream`).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
+from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments
+from asr.engines.sherpa_onnx_stream import SherpaStream, finish, hotwords
+from asr.engines.sherpa_onnx_text import Heard, heard, segments
+from asr.stream import AsrStream
+from asr.transcript import TEMPERATURE_LADDER, LanguageGuess, TranscribeOptions
+from core import sherpa
+from core.devices import usable_cores
+from core.engines import EngineContext, EngineOptions
+from core.errors import InternalError, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
+from utils import languages
+from utils.audio.pcm import Audio, Samples
+
+_MOST_THREADS = 4
+_WHISPER_SECONDS = 29.0  # of 29.5 and more the library drops the end
+_WINDOW_SECONDS = 20.0
+_MIN_SECONDS = 0.1
+_CONFIGURED = frozenset({"whisper", "nemo_canary"})
+"""Families whose language and task are set for all calls at once."""
+_KNOWN_LANGUAGES = {
+    "sense_voice": ("zh", "en", "ja", "ko", "yue"),
+    "cohere_transcribe": ("ar", "de", "el", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "vi", "zh"),
+}
+_CANARY_LANGUAGE = re.compile(r"<\|([a-z]{2})\|> \d+")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SherpaWork(WindowWork):
+    """A window as it is, what its request wants, and the language to write it in; None: the model's or detected."""
+
+    samples: Samples
+    options: TranscribeOptions
+    language: str | None
+
+
+class SherpaOnnxEngine(WindowEngine):
+    """A folder with the files of one model of sherpa-onnx; a call cannot be stopped, only its process be ended.
+
+    The library tells no probability of a language that it detected: it counts as certain.
+    """
+
+    Options: ClassVar[type[EngineOptions]] = SherpaOnnxOptions
+    options: SherpaOnnxOptions
+    requires = ("sherpa_onnx",)
+    extra = "sherpa"
+    licence = "Apache-2.0"
+
+    streams: bool = False
+    """Whether `open_stream` works: the model was made for audio that still comes. Set by `load`."""
+
+    def __init__(self, context: EngineContext) -> None:
+        super().__init__(context)
+        self._lock = threading.Lock()  # of the configuration of a family in _CONFIGURED
+        self._model = sherpa.SherpaModel(family="", kind="offline")
+        self._recognizer: Any = None
+
+    def load(self) -> None:
+        """Open the model and decode noise. Raises ConfigurationError, ModelBroken."""
+        import sherpa_onnx as library
+
+        options = self.options
+        model = self._model = sherpa.opened(
+            self.context.model, ("offline", "online"), int8=options.int8, family=options.family
+        )
+        folder = cast("Path", self.context.model)
+        made_by = library.OnlineRecognizer if model.kind == "online" else library.OfflineRecognizer
+        make = getattr(made_by, f"from_{model.family}", None)
+        if make is None:
+            raise ModelBroken(f"this sherpa-onnx ({library.__version__}) opens no {model.kind} {model.family} models")
+        threads = self.context.threads or min(_MOST_THREADS, usable_cores())
+        with self._foreign_errors("load"):
+            self._recognizer = make(**arguments(model, options, folder=folder, threads=threads))
+        self.streams = model.kind == "online"
+        self.slots = max(self.context.workers, 1)
+        self.batch_size = options.batch_size
+        self.window_seconds = _WHISPER_SECONDS if model.family == "whisper" else _WINDOW_SECONDS
+        self.languages = self._known_languages(folder)
+        self._prove()
+
+    def close(self) -> None:
+        """Drop the model."""
+        self._recognizer = None
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether the language is detected on every window: SenseVoice cannot be told the one of the first."""
+        return self._model.family == "sense_voice"
+
+    def check(self, options: TranscribeOptions) -> None:
+        """Raise UnsupportedTask, or UnsupportedParameter for what the model cannot be told."""
+        if options.task == "translate" and not self._translates:
+            raise UnsupportedTask(f"{self._name} cannot translate", param="task")
+        self._wanted_language(options)
+        refused = {
+            "prompt": options.prompt,
+            "hotwords": options.hotwords and not self._favours_words,
+            "temperature": options.temperature not in {TEMPERATURE_LADDER, (0.0,)},
+            "beam_size": options.beam_size,
+            "best_of": options.best_of,
+        }
+        for name, given in refused.items():
+            if given:
+                raise UnsupportedParameter(f"{self._name} cannot be told {name} through sherpa-onnx", param=name)
+
+    def prepare(self, audio: Audio, options: TranscribeOptions, *, previous: tuple[int, ...] = ()) -> SherpaWork:
+        """Return the window as it is; those of one language and task go in one call."""
+        del previous
+        require_finite(audio)
+        self.check(options)
+        language = self._wanted_language(options)
+        samples = np.ascontiguousarray(audio.samples, dtype=np.float32)
+        return SherpaWork(key=(language, options.task), samples=samples, options=options, language=language)
+
+    def decode(self, works: Sequence[WindowWork]) -> Sequence[WindowText]:
+        """Decode windows of one language and task."""
+        given = [cast("SherpaWork", work) for work in works]
+        found = self._streamed(given) if self.streams else self._whole(given)
+        return [self._text(work, each) for work, each in zip(given, found, strict=True)]
+
+    def detect_language(self, audio: Audio) -> LanguageGuess:
+        """Tell the language of a window by writing it; NotSupported for all but Whisper and SenseVoice."""
+        require_finite(audio)
+        if not self._detects:
+            raise NotSupported(f"{self._name} cannot detect a language through sherpa-onnx")
+        if audio.duration < _MIN_SECONDS:
+            return LanguageGuess(None)
+        limit = round(self.window_seconds * self.sample_rate)
+        work = self.prepare(Audio(audio.samples[:limit], self.sample_rate), TranscribeOptions())
+        found = self._whole([work])[0]
+        return LanguageGuess(found.language, 1.0) if found.language and found.text else LanguageGuess(None)
+
+    def open_stream(self, options: TranscribeOptions) -> AsrStream:
+        """Return what writes audio that still comes; NotSupported for a model of whole recordings."""
+        if not self.streams:
+            raise NotSupported(f"{self._name} writes whole recordings only; streams need a streaming model")
+        self.check(options)
+        return SherpaStream(self._loaded(), options)
+
+    @property
+    def _name(self) -> str:
+        return self.context.model_id or "the model"
+
+    @property
+    def _multilingual_whisper(self) -> bool:
+        return self._model.family == "whisper" and self._model.fact("is_multilingual") > 0
+
+    @property
+    def _detects(self) -> bool:
+        return self._multilingual_whisper or self.multilingual
+
+    @property
+    def _translates(self) -> bool:
+        return self._multilingual_whisper or self._model.family == "nemo_canary"
+
+    @property
+    def _favours_words(self) -> bool:
+        return self._model.family == "transducer" and self.options.decoding_method == "modified_beam_search"
+
+    def _loaded(self) -> Any:
+        if self._recognizer is None:
+            raise InternalError("the model is not loaded")
+        return self._recognizer
+
+    @contextmanager
+    def _foreign_errors(self, doing: str) -> Iterator[None]:
+        """Translate the library's errors, which share no class; some it only logs, and ends the process."""
+        try:
+            yield
+        except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
+            reason = str(error).replace(str(self.context.model), self._name)
+            raise ModelBroken(f"sherpa-onnx cannot {doing} {self._name}: {reason}") from error
+
+    def _known_languages(self, folder: Path) -> tuple[str, ...]:
+        named = tuple(code.strip() for code in self.options.languages.split(",") if code.strip())
+        if named:
+            return named
+        if self._model.family == "whisper":
+            codes = self._model.facts.get("all_language_codes", "")
+            return tuple(codes.split(",")) if self._multilingual_whisper and codes else ("en",)
+        if self._model.family == "nemo_canary":
+            tokens = self._model.files.get("tokens", folder / "tokens.txt").read_text(encoding="utf-8")
+            return tuple(dict.fromkeys(_CANARY_LANGUAGE.findall(tokens)))
+        return _KNOWN_LANGUAGES.get(self._model.family, ())
+
+    def _wanted_language(self, options: TranscribeOptions) -> str | None:
+        """Return the language to write, None where the model decides. Raises UnsupportedParameter."""
+        param = "language" if options.language else "languages"
+        given = (options.language,) if options.language else options.languages
+        known = [self._known(code, param) for code in given]
+        if len(known) > 1:
+            raise UnsupportedParameter(f"{self._name} cannot choose between languages", param=param)
+        if known and self.multilingual:
+            raise UnsupportedParameter(f"{self._name} detects the language and cannot be told it", param=param)
+        if known:
+            return known[0]
+        if len(self.languages) == 1:
+            return self.languages[0]
+        # These two write English where nothing is said.
+        return "en" if self._model.family in {"nemo_canary", "cohere_transcribe"} else None
+
+    def _known(self, code: str, param: str) -> str:
+        found = languages.nearest(code, self.languages) if self.languages else code
+        if found is None:
+            raise UnsupportedParameter(f"{self._name} does not know the language {code!r}", param=param)
+        return found
+
+    def _whole(self, works: Sequence[SherpaWork]) -> list[Heard]:
+        recognizer = self._loaded()
+        found = []
+        for work in works:
+            stream = recognizer.create_stream(hotwords(work.options))
+            if self._model.family == "cohere_transcribe" and work.language:
+                stream.set_option("language", work.language)
+            stream.accept_waveform(self.sample_rate, work.samples)
+            found.append(stream)
+        with self._foreign_errors("decode with"):
+            if self._model.family in _CONFIGURED:
+                with self._lock:
+                    self._configure(works[0])
+                    recognizer.decode_streams(found)
+            else:
+                recognizer.decode_streams(found)
+        return [heard(stream.result) for stream in found]
+
+    def _configure(self, work: SherpaWork) -> None:
+        """Set language and task, which the recogniser has for all its streams."""
+        config = self._recognizer.config
+        if self._model.family == "whisper":
+            # An English-only model knows no languages, and ends the process when it is told one.
+            config.model_config.whisper.language = (work.language or "") if self._multilingual_whisper else ""
+            config.model_config.whisper.task = work.options.task
+        else:
+            spoken = work.language or "en"
+            config.model_config.canary.src_lang = spoken
+            config.model_config.canary.tgt_lang = "en" if work.options.task == "translate" else spoken
+        self._recognizer.recognizer.set_config(config)
+
+    def _streamed(self, works: Sequence[SherpaWork]) -> list[Heard]:
+        recognizer = self._loaded()
+        found = []
+        for work in works:
+            stream = recognizer.create_stream(hotwords(work.options))
+            stream.accept_waveform(self.sample_rate, work.samples)
+            found.append(stream)
+            finish(stream)
+        with self._foreign_errors("decode with"):
+            while ready := [stream for stream in found if recognizer.is_ready(stream)]:
+                recognizer.decode_streams(ready)
+        return [heard(recognizer.get_result_all(stream)) for stream in found]
+
+    def _text(self, work: SherpaWork, found: Heard) -> WindowText:
+        language = work.language or (found.language if self._detects else None)
+        return WindowText(
+            segments=segments(found, len(work.samples) / self.sample_rate, words=work.options.word_timestamps),
+            language=language,
+            language_probability=1.0 if language else 0.0,
+        )
+
+    def _prove(self) -> None:
+        noise = np.random.default_rng(0).normal(0.0, 0.01, self.sample_rate).astype(np.float32)
+        self.decode([self.prepare(Audio(noise, self.sample_rate), TranscribeOptions(vad=None))])

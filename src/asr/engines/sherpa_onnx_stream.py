@@ -1,0 +1,71 @@
+"""Streams of sherpa-onnx: what its OnlineRecognizer makes of audio that still comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from asr.engine import AsrEngine, require_finite
+from asr.engines.sherpa_onnx_text import heard, segments
+from asr.stream import AsrStream, StreamText
+from asr.transcript import Segment, TranscribeOptions
+from core.errors import InternalError
+from utils.audio.pcm import Audio, Samples
+
+_TAIL = np.zeros(round(0.66 * AsrEngine.sample_rate), np.float32)
+"""Silence behind the end, without which a model of streams keeps the last words to itself."""
+
+
+class SherpaStream(AsrStream):
+    """Audio of one speaker through a recogniser of streams: what it says ends at a pause, or after 20 seconds."""
+
+    def __init__(self, recognizer: Any, options: TranscribeOptions) -> None:
+        self._recognizer = recognizer
+        self._words = options.word_timestamps
+        self._stream = recognizer.create_stream(hotwords(options))
+        self._taken = 0
+
+    def feed(self, samples: Samples, *, last: bool = False) -> StreamText:
+        """Take samples and return the texts that ended, and the one that goes on."""
+        if self._stream is None:
+            raise InternalError("the stream is closed")
+        rate = AsrEngine.sample_rate
+        require_finite(Audio(samples, rate))
+        self._taken += len(samples)
+        self._stream.accept_waveform(rate, np.ascontiguousarray(samples, dtype=np.float32))
+        if last:
+            finish(self._stream)
+        done: list[Segment] = []
+        while self._recognizer.is_ready(self._stream):
+            self._recognizer.decode_stream(self._stream)
+            if self._recognizer.is_endpoint(self._stream):
+                done += self._final()
+                self._recognizer.reset(self._stream)
+        if last:
+            done += self._final()
+            self.close()
+            return StreamText(tuple(done))
+        return StreamText(tuple(done), heard(self._recognizer.get_result_all(self._stream)).text)
+
+    def close(self) -> None:
+        """Drop the stream."""
+        self._stream = None
+
+    def _final(self) -> Sequence[Segment]:
+        result = self._recognizer.get_result_all(self._stream)
+        began = float(getattr(result, "start_time", 0.0))
+        end = self._taken / AsrEngine.sample_rate
+        return segments(heard(result), end, words=self._words, offset=min(began, end))
+
+
+def finish(stream: Any) -> None:
+    """Tell the library that no more audio comes."""
+    stream.accept_waveform(AsrEngine.sample_rate, _TAIL)
+    stream.input_finished()
+
+
+def hotwords(options: TranscribeOptions) -> str | None:
+    """Return the words to favour as the library takes them."""
+    return "/".join(word.replace("/", " ") for word in options.hotwords) or None

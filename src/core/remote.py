@@ -1,0 +1,263 @@
+"""Servers of others that engines speak to over HTTP: pooled connections, deadlines, limits, and errors made ours.
+
+For worker processes: calls block, any thread may make them. Messages for clients name the model, not the server; the
+key is in no message and no line of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import orjson
+
+from core import errors
+from core.remote_options import SYSTEM_PROXY, RemoteOptions
+from voice_stack import __version__
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER = 16 << 20
+"""Bytes of a JSON answer."""
+_MAX_REFUSAL = 1 << 16
+_MAX_RETRY_AFTER = 3600
+# Shorter than the 5 s after which uvicorn and cpp-httplib close an idle connection: one is not used as it is closed.
+_KEEP_SECONDS = 4.0
+_MISCONFIGURED = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.PAYMENT_REQUIRED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+}
+_ABSENT = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY}
+
+
+class Remote:
+    """A server; `name` is what messages call the model behind it. Close it at the end.
+
+    All calls raise Unavailable where the server cannot be reached, is slow or fails (final where only a change of the
+    configuration helps: 401 to 405 and redirects), QueueFull for 429, and InvalidRequest with the server's own words
+    for any other 4xx.
+    """
+
+    def __init__(
+        self,
+        options: RemoteOptions,
+        *,
+        name: str,
+        key: str | None = None,
+        key_header: str = "Authorization",
+        prefix: str = "",
+    ) -> None:
+        self._options = options
+        self._name = name
+        self._key = key
+        self._where = f"{options.host} (for {name})"
+        headers = {"User-Agent": f"voice-stack/{__version__}", "Accept-Encoding": "identity"}
+        if key:
+            headers[key_header] = f"Bearer {key}" if key_header == "Authorization" else key
+        self._client = _client(options, options.url + prefix, headers)
+
+    def close(self) -> None:
+        """Close the connections; twice is fine."""
+        self._client.close()
+
+    def get(self, path: str, **params: str) -> Any | None:
+        """Return the JSON of an answer, None where the server has no such path."""
+        with self._translated():
+            answer = self._send("GET", path, params=params)
+            with _closing(answer):
+                if answer.status_code in _ABSENT:
+                    return None
+                return self._json(self._body(answer, MAX_ANSWER))
+
+    def post(self, path: str, **content: Any) -> Any:
+        """Return the JSON of an answer; `content` is httpx's (data, files, json, params)."""
+        return self._json(self.post_bytes(path, **content))
+
+    def post_bytes(self, path: str, **content: Any) -> bytes:
+        """Return the answer to a request."""
+        with self._translated():
+            answer = self._send("POST", path, **content)
+            with _closing(answer):
+                return self._body(answer, MAX_ANSWER)
+
+    @contextmanager
+    def stream(self, path: str, *, limit: int, **content: Any) -> Iterator[Iterator[bytes]]:
+        """Hand over the answer to a POST as it comes, at most `limit` bytes; leaving closes the connection."""
+        with self._translated():
+            answer = self._send("POST", path, **content)
+            with _closing(answer):
+                yield self._chunks(answer, limit)
+
+    def broken(self, what: str) -> errors.Unavailable:
+        """Return the error for an answer that is not what was asked for; the same again would be no better."""
+        log.warning("%s answered with %s", self._where, what)
+        return _final(f"the server behind {self._name} answers with {what}")
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        request = self._client.build_request(method, path, **content)
+        try:
+            return self._client.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            # A kept connection that the server closed as it was used; nothing here does harm when done twice.
+            return self._client.send(request, stream=True)
+
+    def _body(self, answer: httpx.Response, limit: int) -> bytes:
+        return b"".join(self._chunks(answer, limit))
+
+    def _chunks(self, answer: httpx.Response, limit: int) -> Iterator[bytes]:
+        if not answer.is_success:
+            raise self._refusal(answer)
+        deadline = time.monotonic() + self._options.timeout
+        size = 0
+        for chunk in answer.iter_bytes():
+            size += len(chunk)
+            if size > limit:
+                raise self.broken(f"more than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("the whole answer took too long")
+            yield chunk
+
+    def _json(self, body: bytes) -> Any:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise self.broken("something that is not JSON") from None
+
+    def _refusal(self, answer: httpx.Response) -> errors.VoiceStackError:
+        status = answer.status_code
+        if status in _MISCONFIGURED or answer.is_redirect:
+            # Not what it says: some repeat a part of the key.
+            log.warning("%s answered %d to %s", self._where, status, answer.request.url.path)
+            return _final(
+                f"the server behind {self._name} answers {status}; "
+                "whoever runs this service must check its url, model and key"
+            )
+        said, param = self._said(answer)
+        log.warning("%s answered %d to %s: %s", self._where, status, answer.request.url.path, said or "nothing")
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            busy = errors.QueueFull(f"the server behind {self._name} has too much to do; try again soon")
+            busy.retry_after = _retry_after(answer)
+            return busy
+        if answer.is_client_error and status not in _LATER:
+            return errors.InvalidRequest(said or f"the server behind {self._name} answers {status}", param=param)
+        failed = errors.Unavailable(f"the server behind {self._name} failed with status {status}; try again")
+        failed.retry_after = _retry_after(answer)
+        return failed
+
+    def _said(self, answer: httpx.Response) -> tuple[str, str | None]:
+        """Return the message of a refusal and the field it is about, without the key."""
+        body = b""
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) > _MAX_REFUSAL:
+                break
+        try:
+            message, param = _message(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            message, param = body[: 4 * errors.ECHOED].decode(errors="replace"), None
+        if self._key:
+            message = message.replace(self._key, "***")
+        return errors.shortened(" ".join(message.split())), param
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            log.warning("%s did not answer in time (%s)", self._where, type(error).__name__)
+            raise errors.Unavailable(f"the server behind {self._name} did not answer in time; try again") from error
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            log.warning("%s cannot be reached: %s", self._where, error)
+            raise errors.Unavailable(f"the server behind {self._name} cannot be reached; try again") from error
+        except httpx.HTTPError as error:
+            log.warning("%s broke off: %s", self._where, type(error).__name__)
+            raise errors.Unavailable(f"the server behind {self._name} broke off; try again") from error
+
+
+@contextmanager
+def checked(name: str) -> Iterator[None]:
+    """Turn what is final for a load into ModelBroken: the service stays up, and does not try on its own again."""
+    try:
+        yield
+    except errors.InvalidRequest as error:
+        raise errors.ModelBroken(f"{name} cannot be used: {error.message}") from error
+    except errors.Unavailable as error:
+        if error.is_final:
+            raise errors.ModelBroken(error.message) from error
+        raise
+
+
+@contextmanager
+def _closing(answer: httpx.Response) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        answer.close()
+
+
+def _client(options: RemoteOptions, base: str, headers: dict[str, str]) -> httpx.Client:
+    proxy = options.proxy.get_secret_value() if options.proxy else None
+    silent = options.read_timeout
+    try:
+        return httpx.Client(
+            base_url=base,
+            headers=headers,
+            timeout=httpx.Timeout(silent, connect=options.connect_timeout),
+            limits=httpx.Limits(max_connections=options.concurrency + 2, keepalive_expiry=_KEEP_SECONDS),
+            proxy=None if proxy == SYSTEM_PROXY else proxy,
+            trust_env=proxy == SYSTEM_PROXY,
+            verify=ssl.create_default_context(cafile=options.ca_file) if options.ca_file else True,
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise errors.ConfigurationError("the certificates of the option 'ca_file' cannot be read") from error
+    except (ValueError, httpx.InvalidURL) as error:
+        # Not the message: it repeats the address, which may hold a password.
+        raise errors.ConfigurationError("the option 'url' or 'proxy' is no address that can be used") from error
+
+
+def _final(message: str) -> errors.Unavailable:
+    error = errors.Unavailable(message)
+    error.is_final = True
+    return error
+
+
+def _message(data: Any) -> tuple[str, str | None]:
+    """Return what a refusal says, in the shapes of OpenAI, whisper.cpp, FastAPI and ElevenLabs."""
+    found = data
+    for name in ("error", "detail"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+            break
+    if isinstance(found, list):
+        found = found[0] if found else ""
+    if not isinstance(found, dict):
+        return (found if isinstance(found, str) else ""), None
+    message, param = found.get("message") or found.get("msg"), found.get("param")
+    known = isinstance(param, str) and param.isidentifier()
+    return (message if isinstance(message, str) else ""), (param if known else None)
+
+
+def _retry_after(answer: httpx.Response) -> int | None:
+    """Return the seconds of Retry-After, which may be a date; None where it says nothing that can be used."""
+    given = answer.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(given).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(math.ceil(seconds), 1), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None

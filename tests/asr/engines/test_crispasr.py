@@ -1,0 +1,255 @@
+"""The crispasr engine for speech recognition: what the library is told, and what becomes of its segments.
+
+Without weights, on a stand-in for the library; tests/contract has the real one with a real Whisper.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asr.engines import crispasr as module
+from asr.engines.crispasr import CrispasrAsrEngine
+from asr.transcript import LanguageGuess, TranscribeOptions
+from core.crispasr import whisper_languages
+from core.engines import EngineContext
+from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, UnsupportedTask
+from tests.crispasr_library import Library, Segment, Word, spoken, texts
+from utils.audio.pcm import Audio
+
+pytestmark = pytest.mark.adapter
+RATE = 16_000
+TWO_SECONDS = Audio(np.full(2 * RATE, 0.1, np.float32), RATE)
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    found = Library()
+    monkeypatch.setitem(sys.modules, "crispasr", found)
+    return found
+
+
+def opened(folder: Path, *files: str, model: str | None = None, **options: Any) -> CrispasrAsrEngine:
+    for name in files or ("model.gguf",):
+        (folder / name).write_bytes(b"GGUF")
+    path = folder / model if model else folder
+    engine = CrispasrAsrEngine(EngineContext(model=path, model_id="mine", threads=3, options=options))
+    engine.load()
+    return engine
+
+
+def decode(engine: CrispasrAsrEngine, audio: Audio = TWO_SECONDS, **options: Any) -> Any:
+    return engine.decode([engine.prepare(audio, TranscribeOptions(**options))])[0]
+
+
+def test_the_file_of_a_folder_is_opened_with_its_companion(library: Library, tmp_path: Path) -> None:
+    opened(tmp_path, "a.gguf", "codec.gguf", codec="codec.gguf", backend="parakeet")
+    assert library.told[:2] == [
+        ("open", str(tmp_path / "a.gguf"), 3, "parakeet", False),
+        ("set_codec_path", str(tmp_path / "codec.gguf")),
+    ]
+
+
+def test_a_file_is_a_model_too(library: Library, tmp_path: Path) -> None:
+    opened(tmp_path, "a.gguf", "b.gguf", "tokenizer.bin", model="b.gguf", codec="tokenizer.bin", threads=5)
+    assert library.told[0] == ("open", str(tmp_path / "b.gguf"), 5, None, False)
+    assert library.told[1] == ("set_codec_path", str(tmp_path / "tokenizer.bin"))
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "error"),
+    [
+        (("notes.txt",), {}, ModelBroken),
+        (("a.gguf", "b.gguf"), {}, ConfigurationError),
+        (("a.gguf",), {"codec": "none.gguf"}, ConfigurationError),
+        (("a.gguf",), {"backend": "nonsense"}, ConfigurationError),
+    ],
+)
+def test_what_cannot_be_opened_says_why(
+    library: Library, tmp_path: Path, files: tuple[str, ...], options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught:
+        opened(tmp_path, *files, **options)
+    assert str(tmp_path) not in str(caught.value)
+    assert library.calls("open") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("open", ModelBroken), ("set_codec_path", ModelBroken), ("transcribe", ConfigurationError)]
+)
+def test_errors_of_the_library_are_ours_when_it_loads(
+    library: Library, tmp_path: Path, name: str, error: type[Exception]
+) -> None:
+    library.fails = {name}
+    with pytest.raises(error, match="crispasr cannot"):
+        opened(tmp_path, "a.gguf", "c.bin", codec="c.bin")
+
+
+def test_an_error_of_the_library_ends_one_window(library: Library, tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    library.fails = {"transcribe"}
+    with pytest.raises(InternalError):
+        decode(engine)
+    library.fails = set()
+    assert decode(engine).segments == ()
+
+
+def test_segments_get_the_blank_back_that_the_library_takes(library: Library, tmp_path: Path) -> None:
+    library.found = [Segment("Hello there.", 0.0, 1.0), Segment("  ", 1.0, 1.2), Segment("And more.", 1.2, 9.0)]
+    found = decode(opened(tmp_path))
+    assert texts(found.segments) == [" Hello there.", " And more."]
+    assert [(one.start, one.end) for one in found.segments] == [(0.0, 1.0), (1.2, 2.0)]
+
+
+@pytest.mark.parametrize("text", ["你好。", "こんにちは", "สวัสดี"])
+def test_scripts_without_blanks_get_none(library: Library, tmp_path: Path, text: str) -> None:
+    library.found = [Segment(text, 0.0, 1.0)]
+    assert texts(decode(opened(tmp_path)).segments) == [text]
+
+
+def test_words_are_the_text_with_the_times_of_the_library(library: Library, tmp_path: Path) -> None:
+    library.found = [spoken("Ask", "not", "what")]
+    engine = opened(tmp_path)
+    assert decode(engine).segments[0].words == ()
+    words = decode(engine, word_timestamps=True).segments[0].words
+    assert [(word.word, word.start, word.end) for word in words] == [
+        (" Ask", 0.0, 0.5),
+        (" not", 0.5, 1.0),
+        (" what", 1.0, 1.5),
+    ]
+    assert all(word.probability == pytest.approx(0.9) for word in words)
+
+
+@pytest.mark.parametrize(
+    "words", [[], [Word("Ask", None, None), Word("not", None, None)], [Word("other", 0.0, 1.0)], [Word("Ask", 0, 1)]]
+)
+def test_words_without_times_or_of_another_text_share_the_time(
+    library: Library, tmp_path: Path, words: list[Word]
+) -> None:
+    library.found = [Segment("Ask not", 0.0, 2.0, words)]
+    found = decode(opened(tmp_path), word_timestamps=True).segments[0]
+    assert "".join(word.word for word in found.words) == found.text == " Ask not"
+    assert [word.probability for word in found.words] == [0.0, 0.0]
+
+
+def test_short_windows_are_padded_and_their_times_are_not(library: Library, tmp_path: Path) -> None:
+    library.found = [Segment("Yes.", 0.0, 1.1)]
+    found = decode(opened(tmp_path), Audio(np.full(RATE // 2, 0.1, np.float32), RATE))
+    assert library.calls("transcribe")[-1][1] == round(1.1 * RATE)
+    assert found.segments[0].end == 0.5
+
+
+def test_nobody_says_which_language_it_is(library: Library, tmp_path: Path) -> None:
+    library.found = [spoken("Hallo")]
+    engine = opened(tmp_path)
+    found = decode(engine)
+    assert (found.language, found.language_probability) == (None, 0.0)
+    assert library.calls("transcribe")[-1][2] is None
+    assert decode(engine, language="de").language == "de"
+    assert library.calls("transcribe")[-1][2] == "de"
+
+
+def test_a_model_of_one_language_refuses_others(library: Library, tmp_path: Path) -> None:
+    library.backend = "wav2vec2"
+    engine = opened(tmp_path, language="de")
+    assert decode(engine).language == "de"
+    with pytest.raises(UnsupportedParameter) as caught:
+        decode(engine, language="en")
+    assert caught.value.param == "language"
+
+
+def whisper(
+    library: Library,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    codes: tuple[str, ...],
+    name: str = "ggml-base.bin",
+) -> CrispasrAsrEngine:
+    library.backend = "whisper"
+    monkeypatch.setattr(module, "whisper_languages", lambda *_: codes)
+    return opened(folder, name, model=name)
+
+
+def test_a_whisper_hears_the_language_first(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = whisper(library, tmp_path, monkeypatch, ("en", "de"))
+    library.found = [spoken("Hallo")]
+    found = decode(engine)
+    assert (found.language, found.language_probability) == ("de", 0.75)
+    assert library.calls("transcribe")[-1][2] == "de"
+    assert engine.detect_language(TWO_SECONDS) == LanguageGuess("de", 0.75)
+    assert ("set_whisper_decode_extras", True) in library.told
+
+
+def test_translation_is_told_every_time(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = whisper(library, tmp_path, monkeypatch, ("en", "de"))
+    decode(engine, task="translate", language="de")
+    decode(engine, language="de")
+    assert library.calls("set_translate") == [("set_translate", True), ("set_translate", False)]
+    library.backend = "canary"
+    (tmp_path / "other").mkdir()
+    canary = opened(tmp_path / "other")
+    decode(canary, task="translate", language="de")
+    decode(canary)
+    assert library.calls("set_target_language")[-2:] == [("set_target_language", "en"), ("set_target_language", "")]
+    assert library.calls("transcribe")[-1][2] == "en"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"prompt": "x"}, {"hotwords": ("x",)}, {"temperature": (0.7,)}, {"best_of": 2}, {"languages": ("en", "de")}],
+)
+def test_what_cannot_be_told_is_refused(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    engine = whisper(library, tmp_path, monkeypatch, ("en", "de"))
+    with pytest.raises(UnsupportedParameter) as caught:
+        engine.check(TranscribeOptions(**options))
+    assert caught.value.param == next(iter(options))
+
+
+def test_an_english_whisper_and_a_distilled_one_do_not_translate(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnsupportedTask):
+        whisper(library, tmp_path, monkeypatch, ("en",)).check(TranscribeOptions(task="translate"))
+    turbo = whisper(library, tmp_path, monkeypatch, ("en", "de"), "ggml-large-v3-turbo.bin")
+    with pytest.raises(UnsupportedTask):
+        turbo.check(TranscribeOptions(task="translate"))
+
+
+def test_beams_and_hotwords_are_told_to_who_has_them(library: Library, tmp_path: Path) -> None:
+    engine = opened(tmp_path, beam_size=2)
+    decode(engine, beam_size=4, hotwords=("Berlin, Mitte", "Köln"))
+    decode(engine)
+    assert library.calls("set_beam_size") == [("set_beam_size", 4), ("set_beam_size", 2)]
+    assert library.calls("set_hotwords") == [("set_hotwords", "Berlin  Mitte,Köln"), ("set_hotwords", "")]
+    library.backend = "wav2vec2"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UnsupportedParameter):
+        decode(opened(tmp_path / "other"), beam_size=4)
+
+
+def test_it_tells_how_the_library_streams_the_architecture(library: Library, tmp_path: Path) -> None:
+    assert opened(tmp_path).stream_kind == "rolling"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "codes"),
+    [
+        (51864, ("en",)),
+        (51865, tuple(f"l{number}" for number in range(99))),
+        (51866, tuple(f"l{number}" for number in range(100))),
+    ],
+)
+def test_the_languages_of_a_whisper_are_told_by_its_number_of_tokens(
+    tmp_path: Path, tokens: int, codes: tuple[str, ...]
+) -> None:
+    (tmp_path / "ggml.bin").write_bytes(struct.pack("<Ii", 0x67676D6C, tokens))
+    native = SimpleNamespace(whisper_lang_max_id=lambda: 99, whisper_lang_str=lambda number: f"l{number}".encode())
+    assert whisper_languages(tmp_path / "ggml.bin", SimpleNamespace(_lib=native)) == codes

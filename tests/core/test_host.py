@@ -1,0 +1,188 @@
+"""The models of a service: chains, models loaded at start, options of each; with real workers of the fake engines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.engines.fake import FakeAsrEngine, FakeWindowEngine
+from asr.service import AsrService
+from asr.settings import AsrSettings
+from core import errors
+from core.settings import Places
+
+OWN = """
+    [models.one]
+    engine = "fake"
+    task = "asr"
+    options = { delay = 0.01 }
+
+    [models.two]
+    engine = "fake-windows"
+    task = "asr"
+
+    [models.three]
+    engine = "fake"
+    task = "asr"
+
+    [models.broken]
+    engine = "fake"
+    task = "asr"
+    options = { load_fails = true }
+
+    [chains]
+    best = ["whisper-large-v3", "one", "two", "ONE"]
+    none = ["whisper-large-v3", "whisper-small"]
+    voices = ["kokoro"]
+    """
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., AsrService]]:
+    """A function that makes a service with the models of OWN, which is closed in the end."""
+    made: list[AsrService] = []
+    (tmp_path / "models.toml").write_text(OWN, encoding="utf-8")
+    places = Places.model_construct(
+        cache=tmp_path / "cache",
+        state=tmp_path / "state",
+        tmp=tmp_path / "tmp",
+        models=None,
+        models_file=tmp_path / "models.toml",
+    )
+
+    def make(**more: Any) -> AsrService:
+        settings = {"engine": "fake", "model": "one", "preload": False, "places": places, **more}
+        made.append(AsrService(AsrSettings(**settings)))
+        return made[-1]
+
+    yield make
+    for service in made:
+        await service.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def states(service: AsrService) -> dict[str, str]:
+    return {row["id"]: row["state"] for row in service.host.details()}
+
+
+class TestChains:
+    async def test_those_that_can_be_used_in_their_order(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        assert [model.id for model in host.chain("best")] == ["one", "two"]
+        assert host.resolve("BEST").id == "one"
+        assert host.knows("best")
+        assert not host.knows("voices")
+
+    async def test_every_other_name_is_a_chain_of_one(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        assert [[model.id for model in host.chain(name)] for name in (None, "", "two")] == [["one"], ["one"], ["two"]]
+        with pytest.raises(errors.ModelNotFound):
+            host.chain("voices")
+
+    async def test_a_chain_with_nothing_to_use_says_what_to_pull(self, serve: Callable[..., AsrService]) -> None:
+        with pytest.raises(errors.ModelNotFound, match="models pull whisper-large-v3"):
+            serve().host.chain("none")
+
+    async def test_a_missing_library_passes_a_model_over(
+        self, serve: Callable[..., AsrService], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host = serve(model="two").host
+        monkeypatch.setattr(FakeWindowEngine, "requires", ())
+        monkeypatch.setattr(FakeAsrEngine, "requires", ("no_such_library",))
+        assert [model.id for model in host.chain("best")] == ["two"]
+        with pytest.raises(errors.NotSupported, match="no_such_library"):
+            host.chain("one")
+
+    async def test_the_default_may_be_a_chain(self, serve: Callable[..., AsrService]) -> None:
+        host = serve(model="best").host
+        assert (host.default().id, host.resolve(None).id) == ("one", "one")
+        assert [model.id for model in host.chain(None)] == ["one", "two"]
+
+
+class TestOptions:
+    async def test_each_model_has_its_own_over_those_of_the_settings(self, serve: Callable[..., AsrService]) -> None:
+        service = serve(engine_options={"delay": "0.5", "segment_seconds": "3"})
+        told = {name: service.spec(service.host.resolve(name)).config["engine_options"] for name in ("one", "two")}
+        assert told == {"one": {"delay": 0.01, "segment_seconds": "3"}, "two": {}}
+
+    async def test_without_an_engine_they_are_for_that_of_the_default_model(
+        self, serve: Callable[..., AsrService]
+    ) -> None:
+        made = serve()
+        given = {name: getattr(made.settings, name) for name in ("places", "preload")}
+        service = AsrService(AsrSettings(model="two", engine_options={"slots": "1"}, **given))
+        try:
+            told = {name: service.spec(service.host.resolve(name)).config["engine_options"] for name in ("one", "two")}
+        finally:
+            await service.close()
+        assert told == {"one": {"delay": 0.01}, "two": {"slots": "1"}}
+
+
+class TestStart:
+    async def test_all_that_are_listed_are_loaded(self, serve: Callable[..., AsrService]) -> None:
+        service = serve(preload=True, models=("two", "one"), model_slots=2)
+        await service.start()
+        await service.host.loaded()
+        await until(lambda: states(service) == {"one": "ready", "two": "ready"})
+        assert len({row["pid"] for row in service.host.details()}) == 2
+
+    async def test_what_has_no_room_drives_nothing_out(
+        self, serve: Callable[..., AsrService], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = serve(preload=True, models=("one", "two", "three"), model_slots=2)
+        await service.start()
+        await until(lambda: "no room for three" in caplog.text)
+        assert states(service) == {"one": "ready", "two": "ready", "three": "unloaded"}
+
+    async def test_one_that_cannot_be_loaded_keeps_none_of_the_others_away(
+        self, serve: Callable[..., AsrService], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = serve(preload=True, models=("nope", "broken", "two"), model_slots=3)
+        await service.start()
+        await until(lambda: states(service).get("two") == "ready")
+        assert service.ready
+        assert "nope cannot be loaded" in caplog.text
+        assert "broken cannot be loaded" in caplog.text
+
+
+class TestUnloading:
+    async def test_what_is_not_loaded_and_what_is_in_use(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        model = host.resolve("one")
+        with pytest.raises(errors.NotFound):
+            await host.unload(model)
+        await host.load(model)
+        async with host.call(model, "measure", {"windows": 1}):
+            assert host.in_use(model)
+            with pytest.raises(errors.Conflict):
+                await host.unload(model)
+        await until(lambda: not host.in_use(model))
+        await host.unload(model)
+        assert host.worker(model).state == "unloaded"
+
+    async def test_two_models_answer_at_the_same_time(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        one, two = host.resolve("one"), host.resolve("two")
+        async with (
+            asyncio.timeout(30),
+            host.call(one, "measure", {"windows": 1}) as first,
+            host.call(two, "measure", {"windows": 1}) as second,
+        ):
+            # The second is heard to its end while the first still has its slot.
+            assert [event.name async for event in second] == [event.name async for event in first]
+
+
+def test_the_first_of_the_list_is_the_default_unless_one_is_named() -> None:
+    assert AsrSettings(models="two, one").model == "two"  # type: ignore[arg-type]
+    assert AsrSettings(models=("two",), model="one").model == "one"
+    assert AsrSettings().model == "whisper-base"

@@ -1,0 +1,125 @@
+"""MODEL_MEMORY_MB: real processes, whose memory is what the system says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from core import errors
+from core.pool import MIB, WorkerPool
+from core.process import WorkerSpec
+
+HERE = Path(__file__).parent
+HUGE = 1 << 50
+
+
+@pytest.fixture(autouse=True)
+def _handlers_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[list[WorkerPool]]:
+    pools: list[WorkerPool] = []
+    yield pools
+    for pool in pools:
+        await pool.close()
+
+
+def pool_of(made: list[WorkerPool], *, memory: int, slots: int = 9) -> WorkerPool:
+    made.append(WorkerPool(slots, memory=memory))
+    return made[-1]
+
+
+def spec(name: str, size: int = MIB, **more: float) -> WorkerSpec:
+    return WorkerSpec(name=name, handler="worker_handlers:Echo", size=size, log_level="ERROR", **more)  # type: ignore[arg-type]
+
+
+def states(pool: WorkerPool) -> dict[str, str]:
+    return {name: status.state for name, status in pool.by_model()}
+
+
+def rss(pool: WorkerPool, name: str) -> int:
+    return sum(status.rss_bytes or 0 for each, status in pool.by_model() if each == name)
+
+
+async def use(pool: WorkerPool, wanted: WorkerSpec) -> None:
+    async with pool.worker(wanted).call("echo", {}) as call:
+        assert [event.name async for event in call] == ["echo"]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_longest_idle_ones_go_until_the_next_one_fits(made: list[WorkerPool]) -> None:
+    measuring = pool_of(made, memory=0)
+    await measuring.load(spec("one"))
+    process = rss(measuring, "one")
+    # Room for two processes and a half.
+    pool = pool_of(made, memory=process * 5 // 2)
+    for name in ("one", "two"):
+        await pool.load(spec(name))
+    await until(lambda: not pool.worker(spec("two")).busy)
+    await use(pool, spec("one"))
+    await pool.load(spec("three", size=process))
+    assert states(pool) == {"one": "ready", "two": "unloaded", "three": "ready"}
+
+
+async def test_a_model_that_was_loaded_counts_with_the_memory_it_had(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=HUGE)
+    await pool.load(spec("one"))
+    await pool.load(spec("two"))
+    assert pool.has_room(spec("three"))
+    one = pool.worker(spec("one"))
+    await pool.unload(spec("one"))
+    assert pool._bytes(one) > 5 * MIB
+    assert pool._bytes(pool.worker(spec("four"))) == MIB
+
+
+async def test_a_model_that_never_fits_is_refused_at_once(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=100 * MIB)
+    await pool.load(spec("one"))
+    with pytest.raises(errors.InsufficientMemory, match="needs 101 MiB at least; MODEL_MEMORY_MB allows 100") as caught:
+        await use(pool, spec("two", size=101 * MIB))
+    assert caught.value.status == 503
+    assert caught.value.headers() == {"x-should-retry": "false"}
+    assert states(pool)["one"] == "ready"
+
+
+async def test_a_model_alone_may_have_more_than_its_weights(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=2 * MIB)
+    for name in ("one", "two", "one"):
+        await use(pool, spec(name))
+    assert sorted(states(pool).values()) == ["ready", "unloaded"]
+
+
+async def test_none_goes_for_one_that_would_not_fit_all_the_same(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=HUGE)
+    for name in ("busy", "idle"):
+        await pool.load(spec(name))
+    big = spec("big", size=HUGE - MIB, load_timeout=0.3)
+    async with pool.worker(spec("busy")).call("hang", {}) as hanging:
+        with pytest.raises(errors.ModelLoading, match="no room"):
+            await pool.load(big)
+        assert states(pool) == {"busy": "ready", "idle": "ready", "big": "unloaded"}
+        hanging.kill()
+
+
+async def test_what_is_in_use_is_not_unloaded(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=0)
+    with pytest.raises(errors.NotFound):
+        await pool.unload(spec("one"))
+    await pool.load(spec("one"))
+    async with pool.worker(spec("one")).call("hang", {}) as hanging:
+        with pytest.raises(errors.Conflict):
+            await pool.unload(spec("one"))
+        hanging.kill()
+    await until(lambda: pool.worker(spec("one")).state == "ready" and not pool.worker(spec("one")).busy)
+    await pool.unload(spec("one"))
+    assert states(pool) == {"one": "unloaded"}
