@@ -14,19 +14,22 @@ WINDOW_SECONDS = 3600.0
 
 
 class Poison:
-    """Counts the deaths of workers by the SHA-256 of what they worked on."""
+    """Counts the deaths of workers by their model and the SHA-256 of what they worked on.
+
+    What ends the process of one model may be fine for another.
+    """
 
     def __init__(self) -> None:
-        self._deaths: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=DEATHS))
+        self._deaths: defaultdict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=DEATHS))
 
-    def check(self, sha256: str) -> None:
-        """Raise UnprocessableAudio for audio that ended a process twice within the last hour."""
-        deaths = self._deaths.get(sha256, deque())
+    def check(self, sha256: str, model: str) -> None:
+        """Raise UnprocessableAudio for audio that ended this model's process twice within the last hour."""
+        deaths = self._deaths.get((model, sha256), deque())
         if len(deaths) >= DEATHS and time.monotonic() - deaths[0] < WINDOW_SECONDS:
             raise UnprocessableAudio("this audio ended the engine's process twice within the last hour")
 
     @contextmanager
-    def watch(self, sha256: str) -> Iterator[None]:
+    def watch(self, sha256: str, model: str) -> Iterator[None]:
         """Count a CrashedByRequest in here against the audio, the second one of which becomes UnprocessableAudio.
 
         Any other EngineCrashed may be the fault of a neighbour. An empty `sha256` is nobody's.
@@ -35,6 +38,6 @@ class Poison:
             yield
         except CrashedByRequest:
             if sha256:
-                self._deaths[sha256].append(time.monotonic())
-                self.check(sha256)  # the second death is told as what it is, not as the first was
+                self._deaths[model, sha256].append(time.monotonic())
+                self.check(sha256, model)  # the second death is told as what it is, not as the first was
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -16,14 +15,12 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from asr import engine_factory
+from asr.audio_calls import AudioCall, AudioCalls
 from asr.capabilities import capabilities
 from asr.diarization.people import People
 from asr.diarization.service import Diarizer
-from asr.pieces import EXPRESS_SECONDS
-from asr.poison import Poison
 from asr.result import TranscriptResult
 from asr.settings import AsrSettings
-from asr.sharing import Shared, held
 from asr.transcript import LanguageGuess, Segment, Task, TranscribeOptions
 from asr.tuning import Tuned, configured
 from asr.windows import WindowOptions
@@ -101,11 +98,6 @@ class Transcript:
         )
 
 
-def _given(model: ModelRef, sha256: str) -> str:
-    """Return what deaths are counted by: what ends the process of one model may be fine for another."""
-    return sha256 and f"{model.id} {sha256}"
-
-
 class AsrService(Service):
     """Everything the ASR service does."""
 
@@ -127,8 +119,7 @@ class AsrService(Service):
         """Large JSON bodies that are parsed at the same time, each of which takes three times its size."""
         self.diarizer = Diarizer(settings, metrics=self.metrics, spool=lambda: self.spool)
         self.people = People.of(settings)
-        self._poison = Poison()
-        self._shared: Shared[Event] = Shared()
+        self._calls = AudioCalls(self.host, metrics=self.metrics, spool=lambda: self.spool)
 
     async def decode(
         self,
@@ -178,25 +169,18 @@ class AsrService(Service):
         which also has `wait`.
         """
         self.check(options, model=model, sha256=sha256)
-        # The file's name tells the tracks of one upload apart.
-        alike = replace(options, early=False)
-        key = (sha256, replace(audio, path=Path(audio.path.name)), alike, model.id, wait) if sha256 else None
-        async with self._shared.join(key, lambda: self._work(audio, options, model, sha256, wait)) as events:
+        call = AudioCall(
+            method="transcribe",
+            audio=audio,
+            options=options,
+            model=model,
+            timeout=self.settings.timeout,
+            sha256=sha256,
+            wait=wait,
+            alike=replace(options, early=False),
+        )
+        async with self._calls.join(call) as events:
             yield Transcript(events=events, duration=audio.duration)
-
-    @asynccontextmanager
-    async def _work(
-        self, audio: PcmFile, options: TranscribeOptions, model: ModelRef, sha256: str, wait: bool
-    ) -> AsyncIterator[AsyncIterable[Event]]:
-        async with held(audio, self.spool) as kept:
-            params = {"pcm": kept.to_dict(), "options": asdict(options)}
-            timeout, short = self.settings.timeout, audio.duration <= EXPRESS_SECONDS
-            async with self.host.call(model, "transcribe", params, timeout=timeout, short=short, wait=wait) as call:
-                started = time.monotonic()
-                with self._poison.watch(_given(model, sha256)):
-                    yield call
-                if call.done.is_set():
-                    self.metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
 
     async def detect_language(
         self, audio: PcmFile, where: WindowOptions, *, model: ModelRef, sha256: str = ""
@@ -205,13 +189,13 @@ class AsrService(Service):
 
         Raises NotSupported for a model that cannot, UnprocessableAudio, and what ModelHost.call raises but QueueFull.
         """
-        self._poison.check(_given(model, sha256))
+        self._calls.poison.check(sha256, model.id)
         params = {"pcm": audio.to_dict(), "windows": asdict(where)}
         guess = LanguageGuess(None)
         async with self.host.call(
             model, "detect_language", params, timeout=self.settings.timeout, short=True, wait=True
         ) as call:
-            with self._poison.watch(_given(model, sha256)):
+            with self._calls.poison.watch(sha256, model.id):
                 async for event in call:
                     guess = LanguageGuess(**event.data)
         return guess
@@ -233,7 +217,7 @@ class AsrService(Service):
 
     async def close(self) -> None:
         """End the transcriptions, the workers and the rest."""
-        await self._shared.close()
+        await self._calls.close()
         await self.diarizer.close()
         await super().close()
         with suppress(errors.Unavailable):
@@ -243,7 +227,7 @@ class AsrService(Service):
         """Raise what can be known before the work begins: UnsupportedTask, UnprocessableAudio."""
         if options.task == "translate" and not model.translates:
             raise errors.UnsupportedTask(f"the model {model.id} cannot translate; use a multilingual Whisper model")
-        self._poison.check(_given(model, sha256))
+        self._calls.poison.check(sha256, model.id)
 
     def own_capabilities(self) -> dict[str, Any]:
         """Return what only this service can do with what is installed."""

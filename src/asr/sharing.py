@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Hashable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context
-from dataclasses import replace
 from typing import Generic, TypeVar
-
-from core.spool import Spool
-from utils.audio.pcm import PcmFile
 
 T = TypeVar("T")
 Source = Callable[[], AbstractAsyncContextManager[AsyncIterable[T]]]
@@ -54,20 +50,6 @@ class Shared(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def held(audio: PcmFile, spool: Spool) -> AsyncIterator[PcmFile]:
-    """Keep samples until shared work is done: whose upload they are may leave before those who share it."""
-    if not audio.path.is_relative_to(spool.path):
-        yield audio  # the caller's own file, which stays
-        return
-    async with spool.folder() as folder:
-        kept = folder / audio.path.name
-        with suppress(OSError):  # a file system without links: only the first reader can rely on the file
-            kept.hardlink_to(audio.path)
-            audio = replace(audio, path=kept)
-        yield audio
 
 
 class _Run(Generic[T]):

@@ -88,6 +88,12 @@ class Database:
         with self._locked(), self._translated():
             yield self._open()
 
+    def empty_log(self) -> bool:
+        """Empty the log, which keeps what was deleted until then; False while another process reads the file."""
+        with self.read() as connection:
+            busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
         with self._locked():

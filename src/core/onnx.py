@@ -60,8 +60,8 @@ def open_session(
 ) -> OnnxSession:
     """Return a session on the context's device; ConfigurationError when the file or the device cannot be used.
 
-    `content` is the model, where it is not what is in the file. With `spins` threads that wait for each other keep
-    their cores busy, which is a little faster where nobody else wants these.
+    `content` is the model, where it is not what is in the file. Without `spins` threads that wait for each other
+    leave their cores to other processes meanwhile.
 
     `durations` is the chain of operators that makes the model's durations; they become its output DURATIONS, where
     the model is as expected.

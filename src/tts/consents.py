@@ -116,9 +116,8 @@ class Consents:
             gone = connection.execute("DELETE FROM consents WHERE id = ?", (consent_id,)).rowcount
         if not gone:
             raise errors.NotFound("there is no such consent")
-        with self._database.read() as connection:
-            # The log would keep the pages as they were.
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # The log would keep the pages as they were.
+        self._database.empty_log()
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

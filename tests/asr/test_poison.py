@@ -9,21 +9,22 @@ from core.errors import CrashedByRequest, EngineCrashed, InvalidAudio, Unprocess
 
 
 def die(poison: Poison, sha256: str, error: type[VoiceStackError] = CrashedByRequest) -> None:
-    with pytest.raises(error), poison.watch(sha256):
+    with pytest.raises(error), poison.watch(sha256, "tiny"):
         raise error("gone")
 
 
 def test_the_second_death_is_the_last() -> None:
     poison = Poison()
     die(poison, "a")
-    poison.check("a")
+    poison.check("a", "tiny")
     die(poison, "a", InvalidAudio)
-    poison.check("a")
-    with pytest.raises(UnprocessableAudio), poison.watch("a"):
+    poison.check("a", "tiny")
+    with pytest.raises(UnprocessableAudio), poison.watch("a", "tiny"):
         raise CrashedByRequest("gone")
     with pytest.raises(UnprocessableAudio):
-        poison.check("a")
-    poison.check("b")
+        poison.check("a", "tiny")
+    poison.check("b", "tiny")
+    poison.check("a", "base")
 
 
 @pytest.mark.parametrize(("sha256", "error"), [("a", EngineCrashed), ("", CrashedByRequest)])
@@ -31,4 +32,4 @@ def test_nobody_is_blamed_without_proof_or_name(sha256: str, error: type[VoiceSt
     poison = Poison()
     for _ in range(3):
         die(poison, sha256, error)
-    poison.check(sha256)
+    poison.check(sha256, "tiny")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import httpx
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conformance.ask import speak, transcribe
@@ -46,16 +50,28 @@ def not_served(target: Target, path: str) -> None:
 def metrics(target: Target, which: str) -> None:
     client = target.asr if which == "asr" else target.tts
     ok(transcribe(client) if which == "asr" else speak(client))
-    answer = ok(client.get("/metrics"))
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = list(text_string_to_metric_families(answer.text))
-    assert families
+    wanted = "/audio/transcriptions" if which == "asr" else "/audio/speech"
+    deadline = time.monotonic() + 5
+    families = _families(client)
+    # An answer is counted when its last byte was sent, which its client may know a moment earlier.
+    while not any(route.endswith(wanted) for route in _routes(families)):
+        assert time.monotonic() < deadline, _routes(families)
+        time.sleep(0.05)
+        families = _families(client)
     names = " ".join(family.name for family in families)
     for part in ("requests", "queue", "error", "audio_seconds"):
         assert part in names, names
-    routes = {sample.labels.get("route") or sample.labels.get("path") for each in families for sample in each.samples}
-    wanted = "/audio/transcriptions" if which == "asr" else "/audio/speech"
-    assert any(route and route.endswith(wanted) for route in routes), routes
+
+
+def _families(client: httpx.Client) -> list[Metric]:
+    answer = ok(client.get("/metrics"))
+    assert answer.headers["content-type"].startswith("text/plain")
+    return list(text_string_to_metric_families(answer.text))
+
+
+def _routes(families: list[Metric]) -> set[str]:
+    samples = (sample for family in families for sample in family.samples)
+    return {str(sample.labels.get("route") or sample.labels.get("path")) for sample in samples}
 
 
 @row("A9", "/metrics needs the key when keys are set", "GET /metrics")

@@ -175,7 +175,10 @@ def no_model(target: Target, path: str) -> None:
         target.special("asr-strict").post(path, **form),
         501,
         "not_supported",
-        says=("no diarization model is installed",),
+        says=(
+            "the default diarization model is not there",
+            "none-is-installed",
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from asr.api.bodies import raw_pcm_rate, read_body, the_file
 from asr.api.diarization_requests import FORMATS, DiarizationRequest, EmbeddingRequest
 from asr.api.fields import Fields
 from asr.api.schemas import TranscriptionRequest
-from asr.api.speakers import check_encodes, check_people, read_references
+from asr.api.speakers import check_people, read_references
 from asr.attributed import together
 from asr.diarization.answer import diarization_object, shown_names, turn_texts
 from asr.diarization.attribution import names_of
@@ -113,7 +113,7 @@ async def _asked(service: AsrService, request: Request, folder: Path) -> Asked:
     model = service.diarizer.resolve(wanted.model)
     service.diarizer.check(wanted.options, model)
     if wanted.known_speaker_references:
-        check_encodes(service, model, param=PARAM)
+        service.diarizer.check_encodes(model, param=PARAM)
     upload = await the_file(form)
     asked = Asked(
         wanted=wanted,
@@ -192,7 +192,7 @@ async def _embed(service: AsrService, request: Request) -> Response:
     async with service.spool.folder() as folder:
         form = await _form(service, request, folder)
         model = service.diarizer.resolve(EmbeddingRequest.from_form(form).model)
-        check_encodes(service, model, param="model")
+        service.diarizer.check_encodes(model)
         upload = await the_file(form)
         rate = await raw_pcm_rate(form, upload)
         listening = listen(service, upload.path, folder, model=model, raw_rate=rate)

@@ -38,7 +38,7 @@ async def read_speakers(
     if model is not None:
         service.diarizer.check(wanted.diarization, model)
         if wanted.known_speaker_references:
-            check_encodes(service, model, param=PARAM)
+            service.diarizer.check_encodes(model, param=PARAM)
         if wanted.identify_speakers:
             await until_disconnect(receive, check_people(service, model))
     references = await until_disconnect(receive, read_references(service, wanted.known_speaker_references, folder))
@@ -70,14 +70,8 @@ async def check_people(service: AsrService, model: ModelRef) -> None:
     """
     service.people.check()
     check_closed(service.settings, "nobody is recognised")
-    check_encodes(service, model, param="identify_speakers")
+    service.diarizer.check_encodes(model, param="identify_speakers")
     await service.people.run(service.people.names, {}, await service.diarizer.facts(model))
-
-
-def check_encodes(service: AsrService, model: ModelRef, *, param: str) -> None:
-    """Raise NotSupported, before anything is loaded or decoded, for a model that knows no voices."""
-    if not service.diarizer.encodes(model):
-        raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param=param)
 
 
 async def read_references(service: AsrService, references: tuple[str, ...], folder: Path) -> list[PcmFile]:

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from asr.api.bodies import raw_pcm_rate, read_body
-from asr.api.speakers import check_encodes
 from asr.api.voice_requests import DEFAULT_TOP_K, FIRST, HOW_TO_SEND, ONE, SECOND, VoiceRequest, recording
 from asr.diarization import likeness
 from asr.diarization.engine import Voiceprint
@@ -157,7 +156,7 @@ async def _hear(
         if check:
             check(wanted)
         model = service.diarizer.resolve(wanted.model)
-        check_encodes(service, model, param="model")
+        service.diarizer.check_encodes(model)
         uploads = [await recording(form, names, folder) for names in recordings]
         listening = _voiceprints(service, form, uploads, [names[0] for names in recordings], model)
         return _Heard(wanted, model, await until_disconnect(request.receive, listening))

@@ -14,12 +14,13 @@ from asr.diarization.clip import Clip
 from asr.diarization.community import FRAMES, VOICES, WINDOW
 from asr.diarization.engine import SAMPLE_RATE, EncoderFacts, Vector
 from asr.diarization.likeness import unit
-from asr.diarization.own_weights import own_name, sha256_of
+from asr.diarization.own_weights import own_name
 from asr.diarization.shares import unheard
 from asr.diarization.stats import STRIDE, Frames, Projection, encoded, level
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from core.onnx import open_session
+from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
 from utils.onnx_outputs import Graph, NotOneTensor
 

@@ -217,9 +217,8 @@ class People:
             # The copy that VACUUM makes would else go through the system's temporary folder.
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("VACUUM")
-            # The log would keep the pages as they were.
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
+        # The log would keep the pages as they were.
+        if not self._database.empty_log():
             raise errors.Unavailable("the registry is being read, so traces of the deleted are still in it; try again")
 
     def _known(self, facts: EncoderFacts, *, param: str) -> list[_Known]:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
+from asr.audio_calls import AudioCall, AudioCalls
 from asr.diarization import limits
 from asr.diarization.engine import (
     Capabilities,
@@ -25,10 +21,7 @@ from asr.diarization.engine import (
     Voiceprint,
 )
 from asr.diarization.engine_factory import registry
-from asr.pieces import EXPRESS_SECONDS
-from asr.poison import Poison
 from asr.settings import AsrSettings
-from asr.sharing import Shared, held
 from core import errors
 from core.catalogue import Catalogue
 from core.host import ModelHost
@@ -36,7 +29,6 @@ from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.process import WorkerSpec
 from core.spool import Spool
-from core.worker import Event
 from utils.audio.pcm import PcmFile
 
 log = logging.getLogger(__name__)
@@ -59,10 +51,7 @@ class Diarizer:
         engines = registry()
         engines.check(settings.diarization_engine)
         self._settings = settings
-        self._metrics = metrics
         self._spool = spool
-        self._poison = Poison()
-        self._shared: Shared[Event] = Shared()
         self.host = ModelHost(
             Catalogue.of(settings.places, engine=settings.diarization_engine),
             task=TASK,
@@ -72,6 +61,7 @@ class Diarizer:
             spec=self.spec,
             metrics=metrics,
         )
+        self._calls = AudioCalls(self.host, metrics=metrics, spool=spool)
 
     def resolve(self, name: str | None) -> ModelRef:
         """Return the diarization model that a request names; empty or None means the default.
@@ -115,15 +105,16 @@ class Diarizer:
 
         Raises NotSupported for a model without, and what loading it raises.
         """
-        self._check_encoder(model)
+        self.check_encodes(model)
         worker = self.host.worker(model)
         if not worker.facts:
             worker = await self.host.load(model)
         return EncoderFacts(**worker.facts["encoder"])
 
-    def _check_encoder(self, model: ModelRef) -> None:
+    def check_encodes(self, model: ModelRef, *, param: str = "model") -> None:
+        """Raise NotSupported, about the parameter `param`, for a model without voiceprints; nothing is loaded."""
         if not self.encodes(model):
-            raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param="model")
+            raise errors.NotSupported(f"the model {model.id} has no speaker embeddings", param=param)
 
     async def diarize(
         self,
@@ -145,14 +136,17 @@ class Diarizer:
         also has `wait`.
         """
         self.check(options, model)
-        self._poison.check(sha256)
-        timeout = self._settings.timeout if timeout is None else timeout
-        # The file's name tells the tracks of one upload apart.
-        alike = replace(audio, path=Path(audio.path.name))
-        key = (sha256, alike, options, model.id, wait, timeout) if sha256 else None
+        call = AudioCall(
+            method="diarize",
+            audio=audio,
+            options=options,
+            model=model,
+            timeout=self._settings.timeout if timeout is None else timeout,
+            sha256=sha256,
+            wait=wait,
+        )
         found: Diarization | None = None
-        work = partial(self._work, audio, options, model, sha256=sha256, wait=wait, timeout=timeout)
-        async with self._shared.join(key, work) as events:
+        async with self._calls.join(call) as events:
             async for event in events:
                 if event.name == "diarization":
                     found = _diarization(event.data)
@@ -162,27 +156,13 @@ class Diarizer:
             raise errors.InternalError("the diarization ended without a result")
         return found
 
-    @asynccontextmanager
-    async def _work(
-        self, audio: PcmFile, options: DiarizeOptions, model: ModelRef, *, sha256: str, wait: bool, timeout: float
-    ) -> AsyncIterator[AsyncIterable[Event]]:
-        async with held(audio, self._spool()) as kept:
-            params = {"pcm": kept.to_dict(), "options": asdict(options)}
-            short = audio.duration <= EXPRESS_SECONDS
-            async with self.host.call(model, "diarize", params, timeout=timeout, short=short, wait=wait) as call:
-                started = time.monotonic()
-                with self._poison.watch(sha256):
-                    yield call
-                if call.done.is_set():
-                    self._metrics.observe_audio(audio.duration, time.monotonic() - started, model=model.id)
-
     async def embed(self, audio: PcmFile, *, model: ModelRef) -> Voiceprint:
         """Return the voice in a recording of one person.
 
         Raises InvalidAudio where there is too little speech, NotSupported for a model without voiceprints, and what
         ModelHost.call raises.
         """
-        self._check_encoder(model)
+        self.check_encodes(model)
         params = {"pcm": audio.to_dict()}
         data: dict[str, Any] = {}
         async with self.host.call(model, "embed", params, timeout=self._settings.timeout, short=True) as call:
@@ -207,7 +187,7 @@ class Diarizer:
 
     async def close(self) -> None:
         """End the diarizations and the workers."""
-        await self._shared.close()
+        await self._calls.close()
         await self.host.close()
 
     def spec(self, model: ModelRef) -> WorkerSpec:

@@ -213,9 +213,7 @@ class JobStore:
 
         False while another process reads it: whoever tidies up does this again.
         """
-        with self._database.read() as connection:
-            busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        return not busy
+        return self._database.empty_log()
 
     def callbacks(self) -> list[str]:
         """Return the ids of the finished jobs whose callback has not been delivered yet."""

@@ -13,9 +13,10 @@ from asr.diarization.engine import SAMPLE_RATE
 from asr.diarization.engines import ge2e
 from asr.diarization.engines.ge2e import Ge2eEngine
 from asr.diarization.ge2e import FRAME, LOUDNESS, MELS, SHIFT, WINDOW, Ge2eNetwork, gain, mel
-from asr.diarization.own_weights import own_name, sha256_of
+from asr.diarization.own_weights import own_name
 from core.engines import EngineContext
 from core.errors import ConfigurationError, ModelBroken
+from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
 
 WIDTH, SIZE = 5, 7

@@ -24,11 +24,12 @@ from asr.diarization.engine import (
 )
 from asr.diarization.ge2e import FRAME, SHIFT, WINDOW, Ge2eNetwork, gain
 from asr.diarization.likeness import Matrix, unit
-from asr.diarization.own_weights import own_name, sha256_of
+from asr.diarization.own_weights import own_name
 from asr.diarization.shares import part, unheard
 from asr.diarization.short_windows import Window, cut_up, diarized
 from core.engines import EngineOptions
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
+from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
 from utils.audio.spans import Span
 from utils.torch_file import NotTensors, read_tensors

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 LIBRARY = "pyannote.audio"
 CONFIGURATION = "config.yaml"
 CPU_BATCH = 4
-"""Windows that are heard at once on a CPU, where the usual 32 take half a minute that nothing can end."""
+"""Most windows that are heard at once on a CPU: progress is told, and the work can be ended, only between them."""
 OWNER = "pyannote/"
 """Models whose names begin so are pipelines in Hugging Face's cache."""
 _SHORTEST = SAMPLE_RATE // 10
