@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COQUI := .venv-coqui
+EXTRAS := .venv-extras
 # What `serve` uses by default, and what the tests speak and listen with besides.
 MODELS := whisper-base kokoro diarization-community1
 TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium wespeaker-resnet34-lm ge2e
@@ -60,14 +60,15 @@ demo: models
 
 ## test: everything CI runs
 .PHONY: test
-test: test-models conformance-envs lint typecheck docs-check lint-docker test-coqui
+test: test-models conformance-envs lint typecheck docs-check lint-docker test-extras
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-## test-coqui: the Coqui engine in an environment of its own (torch), with tiny models the tests write
-.PHONY: test-coqui
-test-coqui:
-	@PYTHON=$(PYTHON) scripts/make-coqui-env.sh $(COQUI)
-	$(COQUI)/bin/python -m pytest tests/coqui $(PYTEST_ARGS)
+## test-extras: the engines behind extras (Coqui, openai-whisper, CrispASR, sherpa-onnx) in an environment of their own
+.PHONY: test-extras
+test-extras: test-models
+	@PYTHON=$(PYTHON) scripts/make-extras-env.sh $(EXTRAS)
+	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python -m pytest tests/coqui tests/whisper \
+		tests/contract tests/asr/engines tests/tts/engines $(PYTEST_ARGS)
 
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast

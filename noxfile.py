@@ -153,6 +153,6 @@ def ci(session: nox.Session) -> None:
 
 
 @checkout
-def coqui(session: nox.Session) -> None:
-    """Test the Coqui engine in an environment of its own (with torch)."""
-    make(session, "test-coqui")
+def extras(session: nox.Session) -> None:
+    """Test the engines behind extras in an environment of their own (with torch)."""
+    make(session, "test-extras")

@@ -90,7 +90,7 @@ class Place:
 def place(environment: str, folder: Path) -> Place:
     """Return where the engines of an environment are run. Raises Failed when it was not built."""
     home = ENVIRONMENTS / environment
-    if not (home / "built.stamp").is_file():
+    if not (home / "voice-stack.stamp").is_file():
         raise Failed(f"the environment {environment} is missing: scripts/make-engine-envs.sh builds it")
     return Place(home / "bin" / "python", folder)
 
@@ -131,7 +131,7 @@ def tested(case: Case, where: Place) -> str:
     done = where.run(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *case.paths),
         seconds=TEST_SECONDS,
-        CONTRACT_ENGINE=case.engine,
+        ENGINES=case.engine,
     )
     found = {what: int(number) for number, what in _COUNT.findall(_last(done.stdout))}
     if not found.get("passed") or done.returncode not in {0, 1}:

@@ -22,7 +22,7 @@ SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "sha
 START_SECONDS = 120.0
 FAKE_DIARIZER = {"DIARIZATION_MODEL": "fake-diarizer", "DIARIZATION_ENGINE": "fake-diarizer"}
 
-with contextlib.suppress(ImportError):  # the environment of `make test-coqui` has none
+with contextlib.suppress(ImportError):  # the environment of `make test-extras` has none
     from hypothesis import HealthCheck, settings
 
     # A busy machine is no reason to fail.

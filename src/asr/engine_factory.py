@@ -9,6 +9,7 @@ TABLE = {
     "faster-whisper": "asr.engines.faster_whisper:FasterWhisperEngine",
     "whisper": "asr.engines.whisper:WhisperEngine",
     "crispasr": "asr.engines.crispasr:CrispasrAsrEngine",
+    "sherpa-onnx": "asr.engines.sherpa_onnx:SherpaOnnxEngine",
     "whisper-server": "asr.engines.whisper_server:WhisperServerEngine",
     "openai": "asr.engines.openai:OpenAiEngine",
     "fake": "asr.engines.fake:FakeAsrEngine",

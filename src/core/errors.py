@@ -375,10 +375,19 @@ def _tree(root: type[VoiceStackError]) -> dict[str, type[VoiceStackError]]:
 
 def dump(error: VoiceStackError) -> dict[str, Any]:
     """Return what crosses the pipe from a worker to the API process."""
-    return {"class": type(error).__name__, "message": error.message, "param": error.param}
+    return {
+        "class": type(error).__name__,
+        "message": error.message,
+        "param": error.param,
+        "retry_after": error.retry_after,
+        "is_final": error.is_final,
+    }
 
 
 def restore(data: dict[str, Any]) -> VoiceStackError:
     """Return the error that `dump` wrote; a class this process does not know becomes InternalError."""
     cls = _tree(VoiceStackError).get(str(data.get("class")), InternalError)
-    return cls(str(data.get("message", "")), param=data.get("param"))
+    error = cls(str(data.get("message", "")), param=data.get("param"))
+    error.retry_after = data.get("retry_after")
+    error.is_final = bool(data.get("is_final"))
+    return error

@@ -10,6 +10,7 @@ TABLE = {
     "piper": "tts.engines.piper:PiperEngine",
     "coqui": "tts.engines.coqui:CoquiEngine",
     "crispasr": "tts.engines.crispasr:CrispasrTtsEngine",
+    "sherpa-onnx": "tts.engines.sherpa_onnx:SherpaOnnxTtsEngine",
     "elevenlabs": "tts.engines.elevenlabs:ElevenLabsEngine",
     "openai": "tts.engines.openai:OpenAiTtsEngine",
     "fake": "tts.engines.fake:FakeTtsEngine",

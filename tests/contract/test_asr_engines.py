@@ -66,7 +66,7 @@ def ggml(model: Path, folder: Path) -> Path:
 
 WHISPER = [
     pytest.mark.e2e,
-    pytest.mark.skipif(find_spec("whisper") is None, reason="openai-whisper is not installed: run make test-whisper"),
+    pytest.mark.skipif(find_spec("whisper") is None, reason="openai-whisper is not installed: run make test-extras"),
     pytest.mark.filterwarnings("default"),  # numba and torch warn about each other
 ]
 

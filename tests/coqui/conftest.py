@@ -1,7 +1,7 @@
 """Tiny, randomly initialised checkpoints written by Coqui's own classes, and engines that have loaded them.
 
 They make noise. They prove that loading, latents, streaming, cloning, formats and cancellation work, not how any of
-it sounds. Outside `make test-coqui` (no torch, no Coqui) every test here is skipped.
+it sounds. Outside `make test-extras` (no torch, no Coqui) every test here is skipped.
 """
 
 # ruff: noqa: PLC0415 - torch and Coqui are imported in functions: collecting must work without them
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The libraries behind Coqui warn about each other; that is not ours to fail on.
             item.add_marker(pytest.mark.filterwarnings("default"))
             if absent:
-                item.add_marker(pytest.mark.skip(reason="Coqui (TTS) is not installed here: run make test-coqui"))
+                item.add_marker(pytest.mark.skip(reason="Coqui (TTS) is not installed here: run make test-extras"))
 
 
 def write_vocabulary(path: Path) -> None:

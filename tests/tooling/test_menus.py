@@ -30,7 +30,7 @@ SESSIONS = [
     "bench",
     "build",
     "ci",
-    "coqui",
+    "extras",
     "conformance",
     "clients-latest",
 ]
@@ -47,7 +47,7 @@ TARGETS = [
     "docs",
     "docs-check",
     "check-docker",
-    "test-coqui",
+    "test-extras",
     "bench-overhead",
     "bench-memory",
     "bench-upload",

@@ -1,6 +1,6 @@
 """Checkpoints of openai-whisper rebuilt from the catalogue's weights, and engines that have loaded them.
 
-They are the real weights of Whisper base and tiny.en in float16. Outside `make test-whisper` (no torch, no
+They are the real weights of Whisper base and tiny.en in float16. Outside `make test-extras` (no torch, no
 openai-whisper) every test here is skipped.
 """
 
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # The libraries behind openai-whisper warn about each other; that is not ours to fail on.
             item.add_marker(pytest.mark.filterwarnings("default"))
             if absent:
-                item.add_marker(pytest.mark.skip(reason="openai-whisper is not installed here: run make test-whisper"))
+                item.add_marker(pytest.mark.skip(reason="openai-whisper is not installed here: run make test-extras"))
 
 
 @pytest.fixture(scope="session")

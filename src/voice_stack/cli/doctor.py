@@ -129,7 +129,7 @@ def _service(name: runner.Name) -> Iterator[Finding]:
     settings = runner.load_settings(name)
     task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
     try:
-        model = Catalogue.load(settings.places.cache, engine=settings.engine).resolve(settings.model, task)
+        model = Catalogue.of(settings.places, engine=settings.engine).resolve(settings.model, task)
         missing = f"not installed; run: voice-stack models pull {model.id}"
         yield Finding(f"{name} model", "ok" if model.installed else "problem", str(model.path or missing))
     except VoiceStackError as error:
@@ -149,7 +149,7 @@ def _diarization(settings: AsrSettings) -> Finding:
     """Tell of the model that tells who speaks, without which the service does all the rest."""
     subject = "diarization model"
     try:
-        catalogue = Catalogue.load(settings.places.cache, engine=settings.diarization_engine)
+        catalogue = Catalogue.of(settings.places, engine=settings.diarization_engine)
         model = catalogue.resolve(settings.diarization_model, DIARIZATION)
         engines = diarizers.registry()
         engines.check(settings.diarization_engine)

@@ -168,8 +168,8 @@ def _prove(ref: ModelRef) -> None:
 
 
 def _catalogue() -> Catalogue:
-    places = Places()
-    return Catalogue.load(places.cache, mirror=places.models)
+    with _one_line():
+        return Catalogue.of(Places())
 
 
 @contextmanager
