@@ -68,7 +68,7 @@ test: test-models conformance-envs lint typecheck docs-check lint-docker test-ex
 test-extras: test-models
 	@PYTHON=$(PYTHON) scripts/make-extras-env.sh $(EXTRAS)
 	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python -m pytest tests/coqui tests/whisper \
-		tests/contract tests/asr/engines tests/tts/engines $(PYTEST_ARGS)
+		tests/contract tests/[at]*s*/engines/test_crispasr.py tests/[at]*s*/engines/test_sherpa_onnx*.py $(PYTEST_ARGS)
 
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast

@@ -14,11 +14,15 @@ _ENGLISH_ONLY_END = 50256
 """End-of-text token of English-only Whispers; the multilingual ones have the next number."""
 # Beginnings of architectures in GGUF files, and parts of their names, that CrispASR opens.
 _COMPANIONS = ("snac", "s3gen", "codec", "tokenizer", "vocoder", "-voice", "vad", "lid", "punc")
-_SPEAKS = ("bark", "chatterbox", "csm", "dia", "kokoro", "kugelaudio", "omnivoice", "orpheus", "outetts", "parler")
-_SPEAKS += ("piper", "speecht5", "supertonic", "zonos")
-_LISTENS = ("canary", "cohere", "data2vec", "dolphin", "fastconformer", "firered", "funasr", "gigaam", "glm-asr")
-_LISTENS += ("granite", "hubert", "kyutai", "mimo", "moonshine", "nemotron", "omniasr", "parakeet", "paraformer")
-_LISTENS += ("qwen3-asr", "sensevoice", "vibevoice", "voxtral", "wav2vec2", "whisper")
+_SPEAKS = (
+    *("bark", "chatterbox", "csm", "dia", "kokoro", "kugelaudio", "omnivoice", "orpheus", "outetts", "parler"),
+    *("piper", "speecht5", "supertonic", "zonos"),
+)
+_LISTENS = (
+    *("canary", "cohere", "data2vec", "dolphin", "fastconformer", "firered", "funasr", "gigaam", "glm-asr"),
+    *("granite", "hubert", "kyutai", "mimo", "moonshine", "nemotron", "omniasr", "parakeet", "paraformer"),
+    *("qwen3-asr", "sensevoice", "vibevoice", "voxtral", "wav2vec2", "whisper"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ def detect(path: Path) -> FolderFacts | None:
     """Return what the folder, or the single file, holds; None when no engine of ours would open it."""
     if path.is_file():
         return _file(path)
-    for look in (_faster_whisper, _kokoro, _piper, _coqui, _speakers, _sherpa, _single_file):
+    for look in (_faster_whisper, _kokoro, _piper, _coqui, _sherpa, _speakers, _single_file):
         if facts := look(path):
             return facts
     return None

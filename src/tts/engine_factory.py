@@ -10,7 +10,7 @@ TABLE = {
     "piper": "tts.engines.piper:PiperEngine",
     "coqui": "tts.engines.coqui:CoquiEngine",
     "crispasr": "tts.engines.crispasr:CrispasrTtsEngine",
-    "sherpa-onnx": "tts.engines.sherpa_onnx:SherpaOnnxTtsEngine",
+    "sherpa-onnx": "tts.engines.sherpa_onnx:SherpaOnnxEngine",
     "elevenlabs": "tts.engines.elevenlabs:ElevenLabsEngine",
     "openai": "tts.engines.openai:OpenAiTtsEngine",
     "fake": "tts.engines.fake:FakeTtsEngine",

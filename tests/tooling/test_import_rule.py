@@ -24,8 +24,8 @@ CORE_WEB = ("answers", "auth", "exchange", "heartbeat", "model_control", "schema
 WEB_MODULES = (*(f"core/{name}.py" for name in CORE_WEB), "asr/app.py", "tts/app.py", "asr/api/", "tts/api/")
 # Libraries that bring inference or signal processing with them: seconds of start and hundreds of MB.
 HEAVY = {
-    "faster_whisper", "ctranslate2", "onnxruntime", "torch", "torchaudio", "av", "kokoro_onnx", "piper", "TTS", "whisper", "crispasr", "sherpa_onnx",
-    "scipy", "soxr", "soundfile", "py3langid", "phonemizer", "espeakng_loader",
+    "faster_whisper", "ctranslate2", "onnxruntime", "torch", "torchaudio", "av", "kokoro_onnx", "piper", "TTS",
+    "scipy", "soxr", "soundfile", "py3langid", "phonemizer", "espeakng_loader", "whisper", "crispasr", "sherpa_onnx",
 }  # fmt: skip
 LIGHT = {"numpy", "pydantic"}
 
