@@ -70,6 +70,12 @@ test-extras: test-models
 	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python -m pytest tests/coqui tests/whisper \
 		tests/contract tests/[at]*s*/engines/test_crispasr.py tests/[at]*s*/engines/test_sherpa_onnx*.py $(PYTEST_ARGS)
 
+## test-base: the whole suite in an environment without any extra: engines that are not installed are skipped or told
+.PHONY: test-base
+test-base: test-models
+	@$(PYTHON) scripts/make_env.py .venv-base --extras dev
+	.venv-base/bin/python -m pytest $(PYTEST_ARGS)
+
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast
 test-fast: dev
@@ -181,10 +187,10 @@ bench-memory: test-models
 bench-upload: dev
 	$(BIN)/python -m bench.upload
 
-## bench-load: models loaded, used and unloaded 200 times by four clients of each service; ROUNDS=20 for fewer
+## bench-load: models loaded, used and unloaded 200 times by four clients of each service; ROUNDS=20, QUICK=1
 .PHONY: bench-load
-bench-load: dev
-	$(BIN)/python -m bench.load_rounds
+bench-load: test-models
+	$(BIN)/python -m bench.models
 
 # --- house keeping ------------------------------------------------------------------------------
 

@@ -95,9 +95,9 @@ def place(environment: str, folder: Path) -> Place:
     return Place(home / "bin" / "python", folder)
 
 
-def measure(case: Case, spoken: Sequence[Clip]) -> tuple[Row, list[str]]:
-    """Return the row of an engine, and what is wrong with it."""
-    row: dict[str, str | int | float | None] = {
+def empty(case: Case) -> dict[str, str | int | float | None]:
+    """Return the row of an engine of which nothing is known yet."""
+    return {
         "kind": case.kind,
         "engine": case.engine,
         "environment": case.environment,
@@ -110,6 +110,11 @@ def measure(case: Case, spoken: Sequence[Clip]) -> tuple[Row, list[str]]:
         "RTF": None,
         "RSS MB": None,
     }
+
+
+def measure(case: Case, spoken: Sequence[Clip]) -> tuple[Row, list[str]]:
+    """Return the row of an engine, and what is wrong with it."""
+    row = empty(case)
     wrong = []
     with tempfile.TemporaryDirectory(prefix="bench-engines-") as name:
         try:
@@ -175,7 +180,8 @@ def weights(case: Case, where: Place) -> Path | None:
         return source
     target = where.folder / case.converted
     script, *arguments = (part.format(model=source, target=target) for part in case.convert)
-    done = where.run(script, *arguments, seconds=CHILD_SECONDS)
+    converter = place(case.converter, where.folder) if case.converter else where
+    done = converter.run(script, *arguments, seconds=CHILD_SECONDS)
     if done.returncode:
         raise Failed(f"{script}: {_last(done.stderr) or _last(done.stdout)}")
     return target
@@ -205,6 +211,22 @@ def _options(case: Case) -> Iterator[dict[str, Any]]:
     with services.running(case.service, SETTINGS[case.service]) as service:
         urls = {"asr_url": service.url, "tts_url": service.url}
         yield {key: value.format(**urls) if isinstance(value, str) else value for key, value in case.options.items()}
+
+
+def told(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with what fits on a terminal; the file has the environment and the library besides."""
+    return [
+        {
+            "engine": f"{row['kind']} {row['engine']}",
+            "tested with": ": ".join(filter(None, (str(row["tested with"]), " ".join(_what(row))))),
+            **{name: row[name] for name in ("tests", "WER %", "RTF", "RSS MB")},
+        }
+        for row in rows
+    ]
+
+
+def _what(row: Row) -> Iterator[str]:
+    return (str(row[name]) for name in ("model", "note") if row[name])
 
 
 def _last(text: str) -> str:
@@ -255,7 +277,7 @@ def main() -> int:
     except (NoSpeech, VoiceStackError, ValueError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         return 2
-    console.print(tables.shown(NAME, result.tables[NAME]))
+    console.print(tables.shown(NAME, told(result.tables[NAME])))
     for failure in result.failures:
         console.print(f"failed: {failure}", soft_wrap=True, markup=False)
     return 1 if result.failures else 0

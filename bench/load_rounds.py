@@ -1,45 +1,32 @@
-"""Models loaded, used and unloaded by several clients at once, again and again: no error, no hang, the memory back.
-
-`make bench-load`: 200 rounds by four clients of each service, with the fake engines, over the routes that everybody
-uses; needs no model. Environment: ROUNDS=20 for fewer. Exit status 1 when an answer was wrong or memory stayed.
-"""
+"""Models loaded, used and unloaded by several clients at once, again and again, over the routes that everybody uses."""
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import numpy as np
-import soundfile
-from rich.console import Console
-from rich.table import Table
 
 from bench import processes, services
 
-ROUNDS, CLIENTS = 200, 4
-MODELS = ("rounds-a", "rounds-b", "rounds-c")
-"""Fewer than clients, so that they meet: one unloads what another uses."""
-MAX_GROWTH_MB = 60.0
-ANSWER_SECONDS = 60.0
+CLIENTS = 4
+ANSWER_SECONDS = 120.0
 SETTLE_SECONDS = 30.0
+FAKES = ("rounds-a", "rounds-b", "rounds-c")
+"""Fewer than clients, so that they meet: one unloads what another uses."""
 TASKS: Mapping[services.Name, str] = {"asr": "automatic-speech-recognition", "tts": "text-to-speech"}
 EXPECTED: Mapping[str, frozenset[int]] = {
     "load": frozenset({201, 409}),  # 409: it is loaded already
     "use": frozenset({200}),
     "unload": frozenset({200, 404, 409}),  # 404: somebody else was faster; 409: somebody else uses it
 }
-_RATE = 16_000
+Use = Callable[[httpx.Client, str, int], httpx.Response]
+"""Asks a model for something, another thing for each number: requests that are the same would share one answer."""
 
 
 @dataclass
@@ -57,25 +44,27 @@ class Seen:
         """Memory that did not come back, in MB."""
         return self.after - self.before
 
+    @property
+    def told(self) -> Iterable[str]:
+        """Each failure once, with how often it came."""
+        return (f"{failure} ({count} times)" for failure, count in Counter(self.failures).items())
 
-def settings(name: services.Name, folder: Path) -> dict[str, str]:
-    """Return the settings of a service with models of the fake engine, which a models.toml in `folder` names."""
+
+def settings(name: services.Name, models: Sequence[str], folder: Path) -> dict[str, str]:
+    """Return the settings of a service that may keep all of the models; a models.toml in `folder` tells of FAKES."""
+    prefix = name.upper()
+    told = {f"{prefix}_MODEL": models[0], "MODEL_SLOTS": str(len(models))}
+    if not set(models) <= set(FAKES):
+        return told
     file = folder / "models.toml"
     entry = '[models.{model}]\nengine = "fake"\ntask = "{task}"\n'
-    file.write_text("".join(entry.format(model=model, task=TASKS[name]) for model in MODELS), encoding="utf-8")
-    prefix = name.upper()
-    return {
-        "MODELS_FILE": str(file),
-        f"{prefix}_MODEL": MODELS[0],
-        f"{prefix}_ENGINE": "fake",
-        "MODEL_SLOTS": str(len(MODELS)),
-    }
+    file.write_text("".join(entry.format(model=model, task=TASKS[name]) for model in models), encoding="utf-8")
+    return told | {"MODELS_FILE": str(file), f"{prefix}_ENGINE": "fake"}
 
 
-def run(service: services.Service, *, rounds: int, clients: int = CLIENTS) -> Seen:
+def run(service: services.Service, models: Sequence[str], use: Use, *, rounds: int, clients: int = CLIENTS) -> Seen:
     """Do so many rounds, shared by the clients, and measure memory before and after, all models unloaded."""
     seen, lock = Seen(), threading.Lock()
-    use = _USES[service.name]
     with httpx.Client(base_url=service.url, timeout=ANSWER_SECONDS, trust_env=False) as client:
 
         def step(name: str, ask: Callable[[], httpx.Response]) -> None:
@@ -91,12 +80,12 @@ def run(service: services.Service, *, rounds: int, clients: int = CLIENTS) -> Se
                     seen.failures.append(f"{name}: {answer.status_code} {answer.text[:200]}")
 
         def one(number: int) -> None:
-            model = MODELS[number % len(MODELS)]
+            model = models[number % len(models)]
             step("load", lambda: client.post(f"/api/ps/{model}"))
             step("use", lambda: use(client, model, number))
             step("unload", lambda: client.delete(f"/api/ps/{model}"))
 
-        for number in range(len(MODELS)):  # the first of everything brings in code
+        for number in range(len(models)):  # the first of everything brings in code
             one(number)
         seen.before = _at_rest(client, service.pid, seen)
         seen.answers.clear()
@@ -129,62 +118,3 @@ def _is_worker(pid: int) -> bool:
         return processes.role(pid) == "worker"
     except OSError:
         return False
-
-
-def _transcribe(client: httpx.Client, model: str, number: int) -> httpx.Response:
-    """Send noise of its own each time: requests that are the same would share one answer."""
-    noise = np.random.default_rng(number).normal(0.0, 0.1, _RATE // 2).clip(-1, 1)
-    file = io.BytesIO()
-    soundfile.write(file, noise, _RATE, format="WAV", subtype="PCM_16")
-    files = {"file": ("noise.wav", file.getvalue())}
-    return client.post("/v1/audio/transcriptions", files=files, data={"model": model})
-
-
-def _speak(client: httpx.Client, model: str, number: int) -> httpx.Response:
-    body: dict[str, Any] = {"model": model, "input": f"Round {number}.", "voice": "fake_anna", "response_format": "pcm"}
-    return client.post("/v1/audio/speech", json=body)
-
-
-_USES: Mapping[str, Callable[[httpx.Client, str, int], httpx.Response]] = {"asr": _transcribe, "tts": _speak}
-
-
-def table(found: Mapping[str, Seen]) -> Table:
-    """Return what was seen of each service, for the terminal."""
-    shown = Table(title="load, use, unload", title_justify="left")
-    for heading in ("service", "answers", "took", "before", "after", "growth"):
-        shown.add_column(heading)
-    for name, seen in found.items():
-        answers = ", ".join(f"{step} {status}: {count}" for (step, status), count in sorted(seen.answers.items()))
-        memory = (f"{value:.1f} MB" for value in (seen.before, seen.after, seen.growth))
-        shown.add_row(name, answers, f"{seen.seconds:.0f} s", *memory)
-    return shown
-
-
-def problems(found: Mapping[str, Seen]) -> Iterable[str]:
-    """Yield what is wrong: each failure once with how often it came, and memory that stayed."""
-    for name, seen in found.items():
-        for failure, count in Counter(seen.failures).items():
-            yield f"{name}: {failure} ({count} times)"
-        if seen.growth > MAX_GROWTH_MB:
-            yield f"{name}: {seen.growth:.1f} MB stayed, {MAX_GROWTH_MB:g} may"
-
-
-def main() -> int:
-    """Do the rounds, print the table, and say by the exit status whether all is well."""
-    console, found = Console(), dict[str, Seen]()
-    rounds = int(os.environ.get("ROUNDS") or ROUNDS)
-    for name in TASKS:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-load-") as folder,
-            services.running(name, settings(name, Path(folder))) as service,
-        ):
-            found[name] = run(service, rounds=rounds)
-    console.print(table(found))
-    wrong = list(problems(found))
-    for problem in wrong:
-        console.print(f"failed: {problem}", soft_wrap=True, markup=False)
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

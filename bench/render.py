@@ -28,6 +28,7 @@ TITLES = {
     "asr": "Transcription beside other programs",
     "tts": "Speech beside other programs",
     "diarization": "Who spoke",
+    "load": "Several models",
     "gpu": "On a GPU",
     "overhead": "Overhead",
     "memory": "Memory",
@@ -46,6 +47,8 @@ PART_TITLES = {
     "voices": "Voices",
     "known": "Known speakers",
     "both": "Transcription with speakers",
+    "rounds": "Loaded, used, unloaded",
+    "at once": "Two models at once",
 }
 EXPLAINED = {
     "asr": """\
@@ -60,6 +63,10 @@ invented or given to another speaker, over the time of the reference; a collar i
 boundary. The recordings are few and short, and some of their references come from the voice activity detector that
 `fast` and `ge2e` use: good for telling whether anything changed, not for comparing with published figures. Three
 engines in a process each; known speakers and transcriptions with speakers are those of the whole service.""",
+    "load": """\
+Four clients load a model, ask it something and unload it, again and again, models chosen in turn: what one uses,
+another wants to unload (which is refused with 409 while it is in use). Memory is that of all processes. Then two models
+of a service, one thread each, are asked alone and at once.""",
     "gpu": """\
 Windows that one call decodes at once, and clients of the service, on a GPU.""",
     "overhead": """\

@@ -135,12 +135,19 @@ DIARIZATION = (
     Figure("known_speakers_correct_pct", "turns of a second and more that get the right name", "%", floor=90.0),
     Figure("both_wall_over_ideal", "transcription with speakers / the ideal of both together", limit=1.25),
 )
+LOAD = (
+    Figure("load_rounds_errors", "wrong answers, four clients load, use and unload models 200 times", "answers", 0.0),
+    Figure("load_rounds_growth_mb", "memory that stays afterwards, all models unloaded", "MB", limit=60.0),
+    Figure("two_models_gain_asr", "two models transcribing at once, against one after the other", "x", floor=1.5),
+    Figure("two_models_gain_tts", "two models speaking at once, against one after the other", "x", floor=1.5),
+)
 FIGURES: Mapping[str, tuple[Figure, ...]] = {
     "overhead": OVERHEAD,
     "memory": MEMORY,
     "asr": ASR,
     "tts": TTS,
     "diarization": DIARIZATION,
+    "load": LOAD,
     "gpu": (),
     "engines": (),
 }

@@ -1,11 +1,12 @@
-"""Write a Whisper model in CTranslate2's format as a checkpoint of openai-whisper (.pt) or as a ggml file (.bin).
+"""Write a Whisper model in CTranslate2's format for openai-whisper (.pt), as ggml (.bin) or for sherpa-onnx (a folder).
 
     python scripts/convert_whisper.py ~/.cache/voice-stack/models/whisper-base base.pt
     python scripts/convert_whisper.py ~/.cache/voice-stack/models/whisper-base ggml-base.bin
+    python scripts/convert_whisper.py ~/.cache/voice-stack/models/whisper-base base-onnx
 
 The ending of the output decides. CTranslate2's float16 file holds every weight of the original checkpoint, so nothing
-is lost; quantised files (int8) are refused. A .pt needs torch, a .bin the base install of voice-stack alone (the mel
-filters are faster-whisper's, the tokens those of tokenizer.json).
+is lost; quantised files (int8) are refused. A .pt needs torch, a folder for sherpa-onnx openai-whisper and onnx, a .bin
+the base install of voice-stack alone (the mel filters are faster-whisper's, the tokens those of tokenizer.json).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -173,17 +175,37 @@ def write_checkpoint(folder: Path, output: Path) -> None:
     """Write openai-whisper's checkpoint, with the heads for word times that config.json names beside its own keys."""
     import torch  # noqa: PLC0415 - ggml needs none
 
-    variables = read_model(folder / "model.bin")
-    dims = dimensions(variables)
-    checkpoint: dict[str, Any] = {
-        "dims": {name: getattr(dims, name) for name in Dimensions.__slots__},
-        "model_state_dict": {
-            name: torch.from_numpy(np.array(weights, dtype=np.float16)) for name, weights in state(variables).items()
-        },
-    }
+    checkpoint = _checkpoint(folder)
     if heads := _json(folder / "config.json").get("alignment_heads"):
         checkpoint["alignment_heads"] = [[int(layer), int(head)] for layer, head in heads]
     torch.save(checkpoint, output)
+
+
+def _checkpoint(folder: Path) -> dict[str, Any]:
+    import torch  # noqa: PLC0415 - ggml needs none
+
+    variables = read_model(folder / "model.bin")
+    dims = dimensions(variables)
+    weights = state(variables).items()
+    return {
+        "dims": {name: getattr(dims, name) for name in Dimensions.__slots__},
+        "model_state_dict": {name: torch.from_numpy(np.array(part, dtype=np.float16)) for name, part in weights},
+    }
+
+
+def write_onnx(folder: Path, output: Path) -> None:
+    """Make the folder `output` with encoder.onnx, decoder.onnx (float32) and tokens.txt, as sherpa-onnx reads them."""
+    import whisper  # noqa: PLC0415 - the others need none
+    from scripts.whisper_onnx import write_networks  # noqa: PLC0415
+
+    checkpoint = _checkpoint(folder)
+    model = whisper.Whisper(whisper.ModelDimensions(**checkpoint["dims"]))
+    model.load_state_dict(checkpoint["model_state_dict"])
+    tokenizer = whisper.tokenizer.get_tokenizer(
+        model.is_multilingual, num_languages=model.num_languages, language="en", task="transcribe"
+    )
+    output.mkdir()
+    write_networks(model.eval(), tokenizer, output.name.removesuffix("-onnx"), output)
 
 
 def write_ggml(folder: Path, output: Path) -> None:
@@ -243,22 +265,23 @@ def main() -> int:
     """Convert what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="the folder with model.bin, config.json and tokenizer.json")
-    parser.add_argument("output", type=Path, help="NAME.pt or NAME.bin")
+    parser.add_argument("output", type=Path, help="NAME.pt, NAME.bin or the new folder NAME-onnx")
     arguments = parser.parse_args()
-    writers = {".pt": write_checkpoint, ".bin": write_ggml}
-    if (write := writers.get(arguments.output.suffix)) is None:
-        parser.error("the output has to end in .pt (openai-whisper) or .bin (ggml)")
-    part = arguments.output.with_name(f"{arguments.output.name}.part")
+    writers = {".pt": write_checkpoint, ".bin": write_ggml, "onnx": write_onnx}
+    output: Path = arguments.output
+    write = next((write for ending, write in writers.items() if output.name.endswith(ending)), None)
+    if write is None:
+        parser.error("the output has to end in .pt (openai-whisper), .bin (ggml) or onnx (a folder for sherpa-onnx)")
     try:
-        write(arguments.folder, part)
-        part.replace(arguments.output)
-    except (NotConverted, OSError, KeyError, ValueError) as error:
-        print(f"not converted: {error}")
+        with tempfile.TemporaryDirectory(prefix=".convert-", dir=output.absolute().parent) as place:
+            write(arguments.folder, Path(place) / output.name)
+            (Path(place) / output.name).replace(output)
+    except (NotConverted, ImportError, OSError, KeyError, ValueError) as error:
+        print(f"not converted: {error}", file=sys.stderr)
         return 1
-    finally:
-        part.unlink(missing_ok=True)
     return 0
 
 
 if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parent.parent))  # where scripts.whisper_onnx is
     sys.exit(main())

@@ -56,12 +56,22 @@ DIARIZATION: Mapping[str, str] = {
     "fake-diarizer": "none: turns by the clock, for tests",
 }
 TTS: Mapping[str, Told] = {
-    "kokoro": Told("Kokoro-82M v1.0 (ONNX)", "up to 54", "en, es, fr, hi, it, ja (kana only), pt, zh", times=FROM_FILE),
+    "kokoro": Told(
+        "Kokoro-82M v1.0 (ONNX)",
+        "up to 54",
+        "en, es, fr, hi, it, ja (kanji: extra `kokoro-ja`), pt, zh (extra `kokoro-zh`)",
+        times=FROM_FILE,
+    ),
     "piper": Told("any Piper voice", times=FROM_FILE),
     "coqui": Told(
-        "XTTS-v2, VITS, Coqui's older families", "built in and cloned (XTTS)", "those of the model", cloning="XTTS"
+        "XTTS-v2, VITS, Tortoise, Coqui's older families",
+        "those of the model",
+        "those of the model",
+        cloning="by family",
     ),
-    "sherpa-onnx": Told("VITS/Piper, Kokoro, Matcha, MeloTTS, Kitten, Supertonic, ZipVoice, Pocket"),
+    "sherpa-onnx": Told(
+        "VITS/Piper, Kokoro, Matcha, MeloTTS, Kitten, Supertonic, ZipVoice, Pocket", cloning="ZipVoice, Pocket"
+    ),
     "crispasr": Told("GGUF models of the library's architectures that speak"),
     "elevenlabs": Told("those of ElevenLabs, in the cloud", "those of the account", "those of the model"),
     "openai": Told("those of any OpenAI-compatible server", "those of the server", "those of the server"),

@@ -59,7 +59,8 @@ for extra in "$@"; do
         ;;
     whisper)
         torch
-        pip more-itertools numba tiktoken tqdm
+        # onnx writes the networks that scripts/convert_whisper.py makes for sherpa-onnx.
+        pip more-itertools numba tiktoken tqdm "onnx>=1.17,<2"
         # --no-deps: on Linux it requires Triton, 200 MB that a CPU build of torch has no use for. It comes as source.
         pip --no-deps "openai-whisper==20250625"
         "$python" -W ignore -c "import whisper"
@@ -69,7 +70,8 @@ for extra in "$@"; do
         torchaudio
         "${PYTHON:-python3}" "$root/scripts/make_env.py" "$venv" --extras pyannote
         ;;
-    base) ;;
+    # The types that pyannote.audio returns, on which its engine is tested without it.
+    base) pip "pyannote.core>=6,<7" ;;
     *) "${PYTHON:-python3}" "$root/scripts/make_env.py" "$venv" --extras "$extra" ;;
     esac
 done

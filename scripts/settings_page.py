@@ -29,6 +29,8 @@ WORDS: dict[Any, str] = {
     dict: "options",
     Path: "folder",
 }
+FILES = {"MODELS_FILE"}
+"""Paths that lead to a file."""
 HEAD = ("name", "default", "values", "meaning")
 INTRO = """\
 Settings are read from the environment, then from a file `.env` in the current folder (`.env.example` lists every
@@ -64,7 +66,7 @@ class Setting:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if field.default_factory or value is None:
+    if field.is_required() or field.default_factory or value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
@@ -77,7 +79,8 @@ def allowed(field: FieldInfo) -> str:
     """Return the allowed values of a field, in words; its examples are those that its type does not say."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     limits = [f"{signs[key]} {getattr(rule, key):g}" for rule in field.metadata for key in signs if hasattr(rule, key)]
-    told = ", ".join([kind(field.annotation), *limits])
+    words = "file" if field.validation_alias in FILES else kind(field.annotation)
+    told = ", ".join(["required", words][not field.is_required() :] + limits)
     return " or ".join([told, *map(str, field.examples or ())])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -9,6 +10,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+EMPTY = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
+"""A GGUF file without keys and weights."""
 
 
 @dataclass

@@ -79,8 +79,8 @@ def in_json(data: Any, status: int = 200, **headers: str) -> Answered:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[Stub]:
-    """Serve until the block is left."""
+def serving(answer: Answer, port: int = 0) -> Iterator[Stub]:
+    """Serve until the block is left; an `answer` that raises ConnectionError breaks the connection off."""
     asked: list[Asked] = []
     gone = threading.Event()
 
@@ -126,7 +126,7 @@ def serving(answer: Answer) -> Iterator[Stub]:
         def handle_error(self, *_: Any) -> None:
             """Say nothing of clients that leave."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

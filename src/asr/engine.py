@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from asr.stream import AsrStream
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription
 from core.engines import Engine
 from core.errors import InvalidAudio, NotSupported
@@ -27,6 +28,8 @@ class AsrEngine(Engine):
     """Codes of the languages the loaded model knows; empty: it does not say."""
     gives_logprobs: ClassVar[bool] = False
     """Whether segments carry the log-probabilities of their tokens when TranscribeOptions.logprobs asks for them."""
+    streams: bool = False
+    """Whether `open_stream` works: the model writes audio that still comes. May be set by `load`."""
 
     @abstractmethod
     def transcribe(self, audio: Audio, options: TranscribeOptions) -> Transcription:
@@ -40,6 +43,14 @@ class AsrEngine(Engine):
         """Tell the language of a piece of audio, None for silence; NotSupported where the model cannot."""
         del audio
         raise NotSupported(f"{type(self).__name__} cannot detect a language")
+
+    def open_stream(self, options: TranscribeOptions) -> AsrStream:
+        """Return what writes audio that still comes; NotSupported where the model needs it whole.
+
+        Raises UnsupportedParameter, UnsupportedTask too. Many streams may be open at once.
+        """
+        del options
+        raise NotSupported(f"{type(self).__name__} writes whole recordings only")
 
     def measure(self, seconds: float, windows: int = 1) -> None:
         """Do the work that `windows` with `seconds` of ordinary speech are, in one call, on something made up.

@@ -46,4 +46,4 @@ class TranscriptResult:
     @property
     def text_language(self) -> str | None:
         """The code of the language that the text is in: a translation is English, whatever was spoken."""
-        return "en" if self.task == "translate" and self.language else self.language
+        return "en" if self.task == "translate" and (self.language or self.segments) else self.language

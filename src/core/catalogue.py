@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from core.sources.base import Progress, Silent, Source
 from core.sources.folder import FolderSource
 
 _DATA = Path(__file__).with_name("catalogue.toml")
+_NAMED = 24
+"""The most ids of models to pull that one message lists."""
 _MORE = (_DATA.with_name("catalogue_crispasr.toml"),)
 
 
@@ -202,9 +204,12 @@ class Catalogue:
     def _entry(self, name: str) -> ModelEntry:
         wanted = self._overlay.named(name.strip()) or name.strip()
         entry = self._by_name.get(wanted.casefold())
+        if wanted in self._overlay:
+            raise ModelNotFound(f"model {wanted!r} comes with models.toml, so it cannot be pulled", param="model")
         if entry is None:
+            there_are = _some(list(self._entries))
             raise ModelNotFound(
-                f"model {shortened(name)!r} is not in the catalogue; there are: {', '.join(self._entries)}"
+                f"model {shortened(name)!r} is not in the catalogue; there are: {there_are}", param="model"
             )
         return entry
 
@@ -263,8 +268,14 @@ class Catalogue:
         """Return the models that answer, the default first, which need not be of the catalogue; then those to pull."""
         refs = {ref.id: ref for ref in [*([default] if default else []), *self.entries(task)]}.values()
         here = ", ".join(ref.id for ref in refs if ref.installed) or "none"
-        others = ", ".join(ref.id for ref in refs if not ref.installed)
-        return f"installed: {here}" + (f"; can be pulled: {others}" if others else "")
+        others = [ref.id for ref in refs if not ref.installed and ref.id not in self._overlay]
+        return f"installed: {here}" + (f"; can be pulled: {_some(others)}" if others else "")
+
+
+def _some(ids: Sequence[str]) -> str:
+    """Return ids for a message, which stays one that can be read."""
+    more = len(ids) - _NAMED
+    return ", ".join(ids[:_NAMED]) + (f" and {more} more (`voice-stack models list`)" if more > 0 else "")
 
 
 def _as_path(name: str) -> Path | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core import errors
 from core.model_entry import ModelRef
@@ -19,6 +20,10 @@ _CANNOT_NOW = (
     errors.DeadlineExceeded,
     errors.UnprocessableAudio,  # it ended the process of this model twice
 )
+_DOWN = (errors.Unavailable, errors.ConfigurationError)
+_OF_THE_REQUEST = (errors.CrashedByRequest, errors.InsufficientMemory)
+REST_SECONDS = 30.0
+"""How long chains pass over a model that is down: not every request is to wait for a server that does not answer."""
 
 
 def cannot_now(error: errors.VoiceStackError) -> bool:
@@ -26,14 +31,33 @@ def cannot_now(error: errors.VoiceStackError) -> bool:
     return isinstance(error, _CANNOT_NOW) and not isinstance(error, errors.Draining)
 
 
+class Resting:
+    """The models of a service that were down a moment ago, each with the error that said so."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, tuple[float, dict[str, Any]]] = {}
+
+    def note(self, model: ModelRef, error: errors.VoiceStackError | None) -> None:
+        """Take note of how a model failed, None when it answered. What only this request could do is no reason."""
+        self._errors.pop(model.id, None)
+        if isinstance(error, _DOWN) and not isinstance(error, _OF_THE_REQUEST):
+            self._errors[model.id] = time.monotonic() + REST_SECONDS, errors.dump(error)
+
+    def why(self, model: ModelRef) -> errors.VoiceStackError | None:
+        """Return the error of a model that is passed over; None for the others."""
+        until, error = self._errors.get(model.id, (0.0, {}))
+        return errors.restore(error) if time.monotonic() < until else None
+
+
 class Chain:
     """The models that may answer one request, the one that was asked for first; there is at least one.
 
-    `model` is the one that answers, or is being tried.
+    `model` is the one that answers, or is being tried. The last is tried whether it is `resting` or not.
     """
 
-    def __init__(self, models: Sequence[ModelRef]) -> None:
+    def __init__(self, models: Sequence[ModelRef], resting: Resting) -> None:
         self._models = models
+        self._resting = resting
         self._settled = False
         self.model = models[0]
 
@@ -50,13 +74,20 @@ class Chain:
         """
         failure: errors.VoiceStackError | None = None
         for model in self._models:
+            if model is not self._models[-1] and (why := self._resting.why(model)):
+                failure = why
+                continue
             self.model = model
             try:
-                return await attempt(model)
+                answer = await attempt(model)
             except errors.VoiceStackError as error:
+                self._resting.note(model, error)
                 if self._settled or (failure is None and not cannot_now(error)):
                     raise
                 log.warning("the model %s cannot answer now (%s)", model.id, error.code)
                 if failure is None or cannot_now(error):
                     failure = error
+            else:
+                self._resting.note(model, None)
+                return answer
         raise failure or errors.Unavailable("there is no model to answer")

@@ -5,8 +5,8 @@ The library is imported when a session is opened, which happens in worker proces
 
 from __future__ import annotations
 
+import os
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import Field
 
+from core import gguf
 from core.devices import usable_cores
 from core.engines import EngineContext, EngineOptions
 from core.errors import ConfigurationError, ModelBroken, VoiceStackError
 
 _MAX_THREADS = 8
 """More threads of one session wait for each other more than they compute."""
-_GGML_MAGIC = 0x67676D6C
 _WHISPER_TEXT_TOKENS = 51_765
 """Tokens of a Whisper that are no languages; the multilingual ones have one more."""
 
@@ -63,6 +63,10 @@ def open_session(context: EngineContext, options: CrispasrOptions) -> Opened:
     Raises ConfigurationError for a missing file or an architecture that the library lacks, ModelBroken for weights that
     it cannot load. No message names the folder.
     """
+    # Where ggml gives up it would start a debugger to tell where it was, which takes seconds.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    # Threads that wait for each other by spinning take the cores from everybody, themselves included.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import crispasr  # noqa: PLC0415 - in worker processes only
 
     path = model_file(context, options)
@@ -73,6 +77,9 @@ def open_session(context: EngineContext, options: CrispasrOptions) -> Opened:
         raise ConfigurationError(f"crispasr has no backend {options.backend!r}; there are: {', '.join(sorted(known))}")
     threads = options.threads or context.threads or min(usable_cores(), _MAX_THREADS)
     name = context.model_id or path.name
+    for file in (path, codec):
+        if file is not None and (file.suffix == ".gguf" or gguf.is_ggml(file)):
+            _check_whole(file)
     with foreign_errors(f"load {name}", ModelBroken, path.parent):
         session = crispasr.Session(str(path), n_threads=threads, backend=options.backend, use_gpu=options.gpu)
     if codec is not None:
@@ -80,6 +87,14 @@ def open_session(context: EngineContext, options: CrispasrOptions) -> Opened:
             session.set_codec_path(str(codec))
     backend = str(session.backend)
     return Opened(session, backend, verbs(crispasr, backend), path, threads)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise ModelBroken for a file that is not whole: at some of those the library hangs, or ends its process."""
+    try:
+        gguf.check(path)
+    except (OSError, gguf.BrokenHeader) as error:
+        raise ModelBroken(f"{path.name} is damaged: {error}") from error
 
 
 def verbs(library: Any, backend: str) -> frozenset[str]:
@@ -135,10 +150,7 @@ def whisper_languages(path: Path, session: Any) -> tuple[str, ...]:
     """Return the codes that a Whisper file knows, English alone for the models that were trained on nothing else."""
     library = session._lib  # noqa: SLF001 - the binding gives no other way to the codes
     count = int(library.whisper_lang_max_id()) + 1
-    with path.open("rb") as file:
-        head = file.read(8)
-    if len(head) == 8 and struct.unpack("<I", head[:4])[0] == _GGML_MAGIC:  # noqa: PLR2004 - two numbers of 4 bytes
-        tokens = struct.unpack("<i", head[4:])[0]
+    if (tokens := gguf.whisper_words(path)) is not None:
         if tokens < _WHISPER_TEXT_TOKENS + 100:
             return ("en",)
         count = min(count, tokens - _WHISPER_TEXT_TOKENS - 1)

@@ -56,7 +56,7 @@ class Engine(ABC):
     runtime: ClassVar[Runtime] = "none"
     """The library that computes; it decides which devices the engine can use (core/devices.py)."""
     licence: ClassVar[str] = "MIT"
-    """Licence of the library behind the engine, for docs/engines.md and `doctor`."""
+    """Licence of the library behind the engine, for docs/engines.md and `voice-stack engines`."""
 
     def __init__(self, context: EngineContext) -> None:
         self.check_requirements()
@@ -66,14 +66,18 @@ class Engine(ABC):
     @classmethod
     def missing(cls) -> tuple[str, ...]:
         """Return the required names that are not installed."""
-        return tuple(name for name in cls.requires if find_spec(name) is None)
+        return tuple(name for name in cls.requires if not _is_there(name))
 
     @classmethod
     def check_requirements(cls) -> None:
         """Raise ConfigurationError naming the pip extra when a library is missing."""
         if missing := cls.missing():
-            how = f"pip install 'voice-stack[{cls.extra}]'" if cls.extra else f"pip install {' '.join(missing)}"
-            raise ConfigurationError(f"engine {cls.__name__} needs {', '.join(missing)}: {how}")
+            raise ConfigurationError(f"engine {cls.__name__} needs {', '.join(missing)}: {cls.install_line()}")
+
+    @classmethod
+    def install_line(cls) -> str:
+        """Return the command that brings what the engine needs: its extra, else the names themselves."""
+        return f"pip install 'voice-stack[{cls.extra}]'" if cls.extra else f"pip install {' '.join(cls.missing())}"
 
     @abstractmethod
     def load(self) -> None:
@@ -81,3 +85,10 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 - an engine with nothing to free need not say so
         """Free what `load` took; calling it twice is fine."""
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False

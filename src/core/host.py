@@ -14,12 +14,14 @@ from typing import Any, Unpack
 
 from core import errors
 from core.catalogue import Catalogue
+from core.chains import Resting
 from core.engines import Engine
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.pool import MIB, WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
+from core.remote_options import RemoteOptions
 from core.settings import ServiceSettings
 from core.workers import CallOptions, Worker
 
@@ -47,6 +49,7 @@ class ModelHost:
     ) -> None:
         catalogue.check_engines(task, registry.names())
         self.catalogue = catalogue
+        self.resting = Resting()
         self._task = task
         self._default = default
         self._settings = settings
@@ -61,14 +64,15 @@ class ModelHost:
         self._startup: asyncio.Task[None] | None = None
         self._others: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
+        self._warn_of_chains()
 
     def default(self) -> ModelRef:
         """Return the default model; ModelNotFound when the setting names none. Of a chain it is the first usable."""
         members = self.catalogue.chain(self._default, self._task)
         if not members:
             return self.catalogue.resolve(self._default, self._task)
-        found = [self.catalogue.resolve(name, self._task) for name in members]
-        return next((model for model in found if model.installed and not self._missing(model)), found[0])
+        found = [self._member(name) for name in members]
+        return next((model for model in found if model.installed and self._works(model)), found[0])
 
     def resolve(self, name: str | None) -> ModelRef:
         """Return the model a request names, which must be installed; empty or None means the default.
@@ -91,21 +95,44 @@ class ModelHost:
         failure: errors.VoiceStackError | None = None
         for member in members:
             try:
-                model = self._usable(self.catalogue.resolve(member, self._task))
+                model = self._usable(self._member(member))
             except (errors.ModelNotFound, errors.NotSupported) as error:
                 failure = failure or error
-                log.info("%s of the chain %s is passed over: %s", member, name or self._default, error.message)
+                log.debug("%s of the chain %s is passed over: %s", member, name or self._default, error.message)
             else:
                 found.setdefault(model.id, model)
         if not found and failure is not None:
             raise failure
         return list(found.values())
 
+    def _member(self, name: str) -> ModelRef:
+        """Return a model of a chain, where the client of a server needs no table: its engine's name, or ENGINE/MODEL.
+
+        Raises ModelNotFound.
+        """
+        try:
+            return self.catalogue.resolve(name, self._task)
+        except errors.ModelNotFound:
+            engine = name.partition("/")[0]
+            if engine not in self._registry.names() or not _is_remote(self._registry.get(engine)):
+                raise
+            return ModelRef(id=name, task=self._task, engine=engine, translates=True, weightless=True)
+
+    def _warn_of_chains(self) -> None:
+        for chain, members in self.catalogue.chains(self._task).items():
+            for name in members:
+                try:
+                    self._member(name)
+                except errors.ModelNotFound:
+                    log.warning("%r of the chain %s is no model of this service, and is passed over", name, chain)
+
     def _usable(self, model: ModelRef) -> ModelRef:
         self.catalogue.require(model)
         if missing := self._missing(model):
             raise errors.NotSupported(
-                f"the engine of {model.id} needs {', '.join(missing)}, which is not installed", param="model"
+                f"the engine {model.engine} of {model.id} needs {', '.join(missing)}, which is not installed: "
+                f"{self.engine(model).install_line()}",
+                param="model",
             )
         if model.stands_in_for:
             log.info("%s is not installed; %s answers in its place", model.stands_in_for, model.id)
@@ -138,7 +165,7 @@ class ModelHost:
         found = self.catalogue.entries(self._task)
         with contextlib.suppress(errors.ModelNotFound):
             found = [self.default(), *found]
-        return list({model.id: model for model in found if model.installed and not self._missing(model)}.values())
+        return list({model.id: model for model in found if model.installed and self._works(model)}.values())
 
     def engine(self, model: ModelRef) -> type[Engine]:
         """Return the class of a model's engine."""
@@ -146,16 +173,30 @@ class ModelHost:
         return found
 
     def _missing(self, model: ModelRef) -> tuple[str, ...]:
-        """Return the libraries that the model's engine needs and that are not installed."""
-        return self.engine(model).missing()
+        """Return the libraries that the model's engine needs and that are not installed.
+
+        Raises NotSupported for an outside engine that cannot be imported.
+        """
+        try:
+            return self.engine(model).missing()
+        except errors.ConfigurationError as error:
+            raise errors.NotSupported(error.message, param="model") from error
+
+    def _works(self, model: ModelRef) -> bool:
+        try:
+            return not self._missing(model)
+        except errors.NotSupported:
+            return False
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""
-        return self._pool.worker(self._sized(model))
+        return self._pool.worker(self._spec_of(model))
 
-    def _sized(self, model: ModelRef) -> WorkerSpec:
+    def _spec_of(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs; with the size of its weights where memory is counted."""
         spec = self._spec(model)
+        if _is_remote(self.engine(model)):
+            spec = replace(spec, takes_slot=False)
         return replace(spec, size=self._size(model)) if self._settings.model_memory_mb else spec
 
     def _size(self, model: ModelRef) -> int:
@@ -168,11 +209,11 @@ class ModelHost:
 
     async def load(self, model: ModelRef) -> Worker:
         """Load a model and return its worker."""
-        return await self._pool.load(self._sized(model))
+        return await self._pool.load(self._spec_of(model))
 
     async def unload(self, model: ModelRef) -> None:
         """Unload a model. Raises NotFound when it is not loaded, Conflict while it is in use."""
-        await self._pool.unload(self._sized(model))
+        await self._pool.unload(self._spec_of(model))
 
     def in_use(self, model: ModelRef) -> bool:
         """Return whether calls of a model run or wait."""
@@ -223,29 +264,43 @@ class ModelHost:
             self._others = asyncio.create_task(self._preload_others(self._startup))
 
     async def _preload(self) -> None:
-        """Load the default model, however long that takes; requests have a limit, the start has none."""
+        """Load the default model, or of a chain the first that can be; the error of the first where none can be."""
+        failures: list[errors.VoiceStackError] = []
+        try:
+            for model in self.chain(None):
+                try:
+                    await self._patiently(model)
+                except errors.VoiceStackError as error:
+                    self.resting.note(model, error)
+                    failures.append(error)
+                    log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
+                else:
+                    return
+        except (errors.ModelNotFound, errors.NotSupported) as error:
+            failures.append(error)
+            log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
+        self._failure = failures[0]
+
+    async def _patiently(self, model: ModelRef) -> None:
+        """Load a model, however long that takes; requests have a limit, the start has none."""
         while True:
-            try:
-                await self.load(self.resolve(None))
-            except errors.ModelLoading:
-                continue
-            except errors.VoiceStackError as error:
-                self._failure = error
-                log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
-            return
+            with contextlib.suppress(errors.ModelLoading):
+                await self.load(model)
+                return
 
     async def _preload_others(self, startup: asyncio.Task[None] | None) -> None:
         if startup is not None:
             await asyncio.wait([startup])
         for name in self._preloaded:
             try:
-                await self._preload_other(self.resolve(name))
+                if (model := self.resolve(name)).id != self.default().id:
+                    await self._preload_other(model)
             except errors.VoiceStackError as error:
                 log.error("the model %s cannot be loaded at start: %s", name, error.message)  # noqa: TRY400 - not a bug
 
     async def _preload_other(self, model: ModelRef) -> None:
         while True:
-            if not self._pool.has_room(self._sized(model)):
+            if not self._pool.has_room(self._spec_of(model)):
                 log.warning("no room for %s at start: MODEL_SLOTS and MODEL_MEMORY_MB say how much there is", model.id)
                 return
             with contextlib.suppress(errors.ModelLoading):
@@ -261,17 +316,18 @@ class ModelHost:
 
     @property
     def ready(self) -> bool:
-        """Whether the default model answers, or is unloaded for idleness with its files in place."""
-        if self._draining:
-            return False
-        try:
-            model = self.default()
-        except errors.ModelNotFound:
-            return False
-        state = self.worker(model).state
-        if state == "ready":
-            return True
-        return state == "unloaded" and model.installed and (bool(self.worker(model).facts) or self._startup is None)
+        """Whether the default model answers, or is unloaded for idleness with its files in place; one of a chain."""
+        return not self._draining and any(self._answers(model) for model in self._defaults())
+
+    def _answers(self, model: ModelRef) -> bool:
+        worker = self.worker(model)
+        return worker.state == "ready" or (worker.state == "unloaded" and (bool(worker.facts) or self._startup is None))
+
+    def _defaults(self) -> list[ModelRef]:
+        """Return the models that may answer who names none; empty where they cannot be used."""
+        with contextlib.suppress(errors.ModelNotFound, errors.NotSupported):
+            return self.chain(None)
+        return []
 
     def workers(self) -> list[dict[str, Any]]:
         """Return what /health tells of every worker: its pid, RSS, state and calls."""
@@ -283,7 +339,7 @@ class ModelHost:
         model_id: str | None = None
         reason = self._failure.message if self._failure else None
         try:
-            model = self.default()
+            model = next((each for each in self._defaults() if self._answers(each)), None) or self.default()
             model_id = model.id
             worker = self.worker(model)
             facts, reason = worker.facts, worker.error or reason
@@ -304,3 +360,8 @@ class ModelHost:
             if task is not None:
                 task.cancel()
         await self._pool.close()
+
+
+def _is_remote(engine: type[Engine]) -> bool:
+    """Return whether an engine is the client of a server: it needs no files, and computes nothing here."""
+    return issubclass(engine.Options, RemoteOptions)

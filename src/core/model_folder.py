@@ -160,6 +160,8 @@ def _whisper(engine: str, *, english: bool) -> FolderFacts:
 def _crispasr(path: Path, architecture: str) -> FolderFacts | None:
     if any(part in architecture for part in _COMPANIONS):
         return None
+    if voice := gguf.piper_voice(path):
+        return FolderFacts(engine="crispasr", task="text-to-speech", languages=voice[:1], sample_rate=voice[1])
     # VibeVoice has one architecture for both tasks.
     speaks = "tts" in architecture or architecture.startswith(_SPEAKS)
     if speaks or (architecture.startswith("vibevoice") and "asr" not in path.stem.lower()):

@@ -17,7 +17,8 @@ class WorkerPool:
     """The workers of a service: at most `slots` models loaded, the least recently used idle ones make room.
 
     With a `memory` (bytes) their processes take no more than that together, as far as can be told before a load: a
-    model that is not loaded counts with the memory it had last, and before that with the size of its weights.
+    model that is not loaded counts with the memory it had last, and before that with the size of its weights and what
+    the processes of others take beside theirs, which are their libraries.
     """
 
     def __init__(self, slots: int, *, memory: int = 0) -> None:
@@ -88,7 +89,8 @@ class WorkerPool:
                 idle = [worker for worker in others if worker.state == "ready" and not worker.busy]
                 # None goes in vain: those that cannot go may leave too little room.
                 if idle and self._fits(wanted, [worker for worker in others if worker not in idle]):
-                    await min(idle, key=lambda w: w.last_used).unload()
+                    # One without a slot is small, and gives none back.
+                    await min(idle, key=lambda w: (not w.spec.takes_slot, w.last_used)).unload()
                 elif time.monotonic() > deadline:
                     raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
                 else:
@@ -98,10 +100,10 @@ class WorkerPool:
         return self._fits(wanted, self._loaded(but=wanted))
 
     def _fits(self, wanted: Worker, others: list[Worker]) -> bool:
-        if len(others) >= self._slots:
+        if wanted.spec.takes_slot and sum(worker.spec.takes_slot for worker in others) >= self._slots:
             return False
         # Alone it may stay with more than the size of its weights, which is all that `_check_size` knows.
-        return not (self._memory and others) or sum(map(self._bytes, [wanted, *others])) <= self._memory
+        return not (self._memory and others) or sum(map(self._bytes, [*others, wanted])) <= self._memory
 
     def _check_size(self, wanted: Worker) -> None:
         """Raise InsufficientMemory for a model that would not fit even alone."""
@@ -119,7 +121,15 @@ class WorkerPool:
         name = worker.spec.name
         if worker.state == "ready" and (held := sum(status.rss_bytes or 0 for status in worker.status())):
             self._taken[name] = held
-        return self._taken.get(name, worker.spec.size * worker.processes)
+        return self._taken.get(name) or (worker.spec.size + self._beside()) * worker.processes
+
+    def _beside(self) -> int:
+        """Return the least that a process took beside its weights; 0 before the first one has been looked at."""
+        found = [self._taken[name] // each.processes - each.spec.size for name, each in self._sized()]
+        return max(min(found, default=0), 0)
+
+    def _sized(self) -> list[tuple[str, Worker]]:
+        return [(name, each) for name, each in self._workers.items() if each.spec.size and name in self._taken]
 
     def _loaded(self, *, but: Worker) -> list[Worker]:
         """Return the other workers that are loaded, or will be in a moment because calls wait for them."""

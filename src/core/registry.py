@@ -26,8 +26,11 @@ class EngineRegistry(Generic[E]):
         self._group = group
         self._targets = dict(table)
         for point in self._outside():
-            if point.name in self._targets:
-                raise ConfigurationError(f"two engines are called {point.name!r}: ours and {point.value}")
+            if (taken := self._targets.get(point.name)) is not None:
+                raise ConfigurationError(
+                    f"two engines are called {point.name!r}: {taken} and {_origin(point)}; uninstall one of them,"
+                    f" or name the outside engines to admit in {PLUGINS_VARIABLE}"
+                )
             self._targets[point.name] = point.value
 
     def _outside(self) -> list[EntryPoint]:
@@ -54,8 +57,13 @@ class EngineRegistry(Generic[E]):
         module, _, attribute = target.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(f"engine {name!r} cannot be imported from {target}: {error}") from error
+        except Exception as error:  # somebody else's module may raise anything, OSError for a shared library
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(f"engine {name!r} cannot be imported from {target}: {reason}") from error
         if not (isinstance(found, type) and issubclass(found, self._base)):
-            raise ConfigurationError(f"engine {name!r} ({target}) is not a {self._base.__name__}")
+            raise ConfigurationError(f"engine {name!r} ({target}) is not a subclass of {self._base.__name__}")
         return found
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name}" if point.dist else point.value

@@ -1,6 +1,7 @@
 """Servers of others that engines speak to over HTTP: pooled connections, deadlines, limits, and errors made ours.
 
-For worker processes: calls block, any thread may make them. Messages for clients name the model, not the server; the
+For worker processes: calls block, any thread may make them; they end soon after the call of the worker that they are
+made for is cancelled (core.scheduler.Cancelled). Messages for clients name the model, not the server; the
 key is in no message and no line of the log.
 """
 
@@ -21,6 +22,7 @@ import httpx
 import orjson
 
 from core import errors
+from core.remote_network import watch
 from core.remote_options import SYSTEM_PROXY, RemoteOptions
 from voice_stack import __version__
 
@@ -32,6 +34,10 @@ _MAX_REFUSAL = 1 << 16
 _MAX_RETRY_AFTER = 3600
 # Shorter than the 5 s after which uvicorn and cpp-httplib close an idle connection: one is not used as it is closed.
 _KEEP_SECONDS = 4.0
+_STALE_SECONDS = 1.0
+"""Within these a kept connection shows that it is none; what breaks off later was at work."""
+# What servers send that tell of something else than what they were asked for.
+_NO_SOUND = ("text/", "application/json", "audio/mpeg")
 _MISCONFIGURED = {
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.PAYMENT_REQUIRED,
@@ -75,12 +81,10 @@ class Remote:
 
     def get(self, path: str, **params: str) -> Any | None:
         """Return the JSON of an answer, None where the server has no such path."""
-        with self._translated():
-            answer = self._send("GET", path, params=params)
-            with _closing(answer):
-                if answer.status_code in _ABSENT:
-                    return None
-                return self._json(self._body(answer, MAX_ANSWER))
+        with self._asked("GET", path, params=params) as answer:
+            if answer.status_code in _ABSENT:
+                return None
+            return self._json(b"".join(self._chunks(answer, MAX_ANSWER)))
 
     def post(self, path: str, **content: Any) -> Any:
         """Return the JSON of an answer; `content` is httpx's (data, files, json, params)."""
@@ -88,34 +92,42 @@ class Remote:
 
     def post_bytes(self, path: str, **content: Any) -> bytes:
         """Return the answer to a request."""
-        with self._translated():
-            answer = self._send("POST", path, **content)
-            with _closing(answer):
-                return self._body(answer, MAX_ANSWER)
+        with self._asked("POST", path, **content) as answer:
+            return b"".join(self._chunks(answer, MAX_ANSWER))
 
     @contextmanager
-    def stream(self, path: str, *, limit: int, **content: Any) -> Iterator[Iterator[bytes]]:
-        """Hand over the answer to a POST as it comes, at most `limit` bytes; leaving closes the connection."""
-        with self._translated():
-            answer = self._send("POST", path, **content)
-            with _closing(answer):
-                yield self._chunks(answer, limit)
+    def sound(self, path: str, *, limit: int, **content: Any) -> Iterator[Iterator[bytes]]:
+        """Hand over the PCM that answers a POST as it comes, at most `limit` bytes; leaving closes the connection."""
+        with self._asked("POST", path, **content) as answer:
+            kind = answer.headers.get("Content-Type", "").lower()
+            if answer.is_success and kind.startswith(_NO_SOUND):
+                raise self.broken(f"{errors.shortened(kind)} in place of PCM")
+            yield self._chunks(answer, limit)
 
     def broken(self, what: str) -> errors.Unavailable:
         """Return the error for an answer that is not what was asked for; the same again would be no better."""
         log.warning("%s answered with %s", self._where, what)
         return _final(f"the server behind {self._name} answers with {what}")
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
-        request = self._client.build_request(method, path, **content)
+    @contextmanager
+    def _asked(self, method: str, path: str, **content: Any) -> Iterator[httpx.Response]:
+        """Hand over an answer whose body is still to be read, and close it."""
+        with self._translated():
+            answer = self._send(self._client.build_request(method, path, **content))
+            try:
+                yield answer
+            finally:
+                answer.close()
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        began = time.monotonic()
         try:
             return self._client.send(request, stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError):
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if time.monotonic() - began > _STALE_SECONDS:
+                raise
             # A kept connection that the server closed as it was used; nothing here does harm when done twice.
             return self._client.send(request, stream=True)
-
-    def _body(self, answer: httpx.Response, limit: int) -> bytes:
-        return b"".join(self._chunks(answer, limit))
 
     def _chunks(self, answer: httpx.Response, limit: int) -> Iterator[bytes]:
         if not answer.is_success:
@@ -200,19 +212,11 @@ def checked(name: str) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _closing(answer: httpx.Response) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        answer.close()
-
-
 def _client(options: RemoteOptions, base: str, headers: dict[str, str]) -> httpx.Client:
     proxy = options.proxy.get_secret_value() if options.proxy else None
     silent = options.read_timeout
     try:
-        return httpx.Client(
+        client = httpx.Client(
             base_url=base,
             headers=headers,
             timeout=httpx.Timeout(silent, connect=options.connect_timeout),
@@ -226,6 +230,8 @@ def _client(options: RemoteOptions, base: str, headers: dict[str, str]) -> httpx
     except (ValueError, httpx.InvalidURL) as error:
         # Not the message: it repeats the address, which may hold a password.
         raise errors.ConfigurationError("the option 'url' or 'proxy' is no address that can be used") from error
+    watch(client)
+    return client
 
 
 def _final(message: str) -> errors.Unavailable:

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+from core import sherpa_checks
 from core.errors import ConfigurationError, ModelBroken
+from core.sherpa_families import PAIRS, PARAMETERS, SHAPES, SINGLES, Kind
 from utils.onnx_metadata import read_metadata
 
-Kind = Literal["offline", "online", "tts"]
 _T = TypeVar("_T")
 
 
@@ -39,86 +40,11 @@ class SherpaModel:
             return default
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A family by the files it is made of: networks by a part of their name, others by their name."""
-
-    family: str
-    kind: Kind
-    networks: tuple[str, ...]
-    others: tuple[tuple[str, str], ...] = ()
-
-
-_TOKENS = (("tokens", "tokens.txt"),)
-# The parameters are called as the networks are, but for these.
-_PARAMETERS = {
-    "preprocess": "preprocessor",
-    "encode": "encoder",
-    "uncached_decode": "uncached_decoder",
-    "cached_decode": "cached_decoder",
-    "encoder_model": "encoder",
-    "decoder_model_merged": "decoder",
-}
-# More special ones first: Pocket has an encoder too.
-_SHAPES = (
-    _Shape(
-        "supertonic",
-        "tts",
-        ("duration_predictor", "text_encoder", "vector_estimator", "vocoder"),
-        (("tts_json", "tts.json"), ("unicode_indexer", "unicode_indexer.bin"), ("voice_style", "voice.bin")),
-    ),
-    _Shape(
-        "pocket",
-        "tts",
-        ("lm_flow", "lm_main", "encoder", "decoder", "text_conditioner"),
-        (("vocab_json", "vocab.json"), ("token_scores_json", "token_scores.json")),
-    ),
-    _Shape("funasr_nano", "offline", ("encoder_adaptor", "llm", "embedding"), (("tokenizer", "Qwen3-0.6B"),)),
-    _Shape("qwen3_asr", "offline", ("conv_frontend", "encoder", "decoder"), (("tokenizer", "tokenizer"),)),
-    _Shape("moonshine", "offline", ("preprocess", "encode", "uncached_decode", "cached_decode"), _TOKENS),
-    _Shape("moonshine_v2", "offline", ("encoder_model", "decoder_model_merged"), _TOKENS),
-    _Shape("transducer", "offline", ("encoder", "decoder", "joiner"), _TOKENS),
-)
-# By the encoder's `model_type`, or how it begins.
-_PAIRS: Mapping[str, tuple[str, Kind]] = {
-    "whisper": ("whisper", "offline"),
-    "EncDecMultiTaskModel": ("nemo_canary", "offline"),
-    "fire-red-asr": ("fire_red_asr", "offline"),
-    "cohere-transcribe": ("cohere_transcribe", "offline"),
-    "paraformer": ("paraformer", "online"),
-}
-# By the `model_type` of the only network: the family as it is of whole recordings, and as it is of streams.
-_SINGLES: Mapping[str, tuple[str, str | None]] = {
-    "sense_voice": ("sense_voice", None),
-    "paraformer": ("paraformer", None),
-    "EncDecCTC": ("nemo_ctc", "nemo_ctc"),
-    "EncDecHybridRNNTCTC": ("nemo_ctc", "nemo_ctc"),
-    "zipformer2_ctc": ("zipformer_ctc", "zipformer2_ctc"),
-    "wenet_ctc": ("wenet_ctc", "wenet_ctc"),
-    "telespeech_ctc": ("telespeech_ctc", None),
-    "tdnn": ("tdnn_ctc", None),
-    "dolphin": ("dolphin_ctc", None),
-    "omnilingual": ("omnilingual_asr_ctc", None),
-    "medasr": ("medasr_ctc", None),
-    "fire-red-asr-2-ctc": ("fire_red_asr_ctc", None),
-    "t-one": ("t_one_ctc", "t_one_ctc"),
-}
 _VITS_COMMENTS = ("piper", "coqui", "melo", "icefall", "inflect")
 _STREAM_FACTS = frozenset({"decode_chunk_len", "chunk_shift", "cache_last_channel_dim1", "streaming_model_type"})
 _STREAM_TYPES = frozenset({"lstm", "emformer", "t-one"})
 _STREAM_NAME = re.compile(r"(?<!non-)(?<!non_)streaming")
 _VOCODERS = ("vocos", "hifigan", "vocoder")
-_WHISPER_FACTS = (
-    "n_mels", "n_text_layer", "n_text_ctx", "n_text_state", "n_vocab", "sot", "eot", "blank_id", "translate",
-    "transcribe", "is_multilingual", "no_timestamps", "no_speech", "sot_sequence",
-)  # fmt: skip
-# Metadata without which the library ends the process instead of raising an error.
-_REQUIRED = {
-    "whisper": _WHISPER_FACTS,
-    "vits": ("sample_rate", "n_speakers", "language", "comment"),
-    "kokoro": ("sample_rate", "n_speakers", "style_dim"),
-    "kitten": ("sample_rate", "n_speakers", "style_dim"),
-}
 
 
 def find(folder: Path, *, int8: bool = True, family: str | None = None) -> SherpaModel | None:
@@ -137,7 +63,7 @@ def find(folder: Path, *, int8: bool = True, family: str | None = None) -> Sherp
 def opened(folder: Path | None, kinds: Iterable[Kind], *, int8: bool, family: str | None) -> SherpaModel:
     """Return the model in an engine's folder; ConfigurationError, or ModelBroken, where there is none of these kinds.
 
-    Metadata that the library ends the process without are looked for too.
+    What the library would end the process for is looked for too (core.sherpa_checks).
     """
     if folder is None or not folder.is_dir():
         raise ConfigurationError("the sherpa-onnx engine needs the folder of a model")
@@ -146,10 +72,10 @@ def opened(folder: Path | None, kinds: Iterable[Kind], *, int8: bool, family: st
         raise ModelBroken("the folder holds no model that sherpa-onnx is known to open; see docs/engines.md")
     if model.kind not in kinds:
         raise ConfigurationError(f"this is a {model.family} model, which is for the other service")
-    if missing := [name for name in _REQUIRED.get(model.family, ()) if name not in model.facts]:
-        raise ModelBroken(f"the {model.family} model does not say its {', '.join(missing)}; export it again")
-    if model.kind != "tts" and "tokens" not in model.files and "tokenizer" not in model.files:
+    reads = model.kind != "tts" or model.family in {"vits", "kokoro", "kitten", "matcha", "zipvoice"}
+    if reads and "tokens" not in model.files and "tokenizer" not in model.files:
         raise ModelBroken(f"the folder of the {model.family} model lacks tokens.txt")
+    sherpa_checks.check(model.family, model.files, model.facts)
     return model
 
 
@@ -178,8 +104,8 @@ class _Networks:
 
 def _by_shape(folder: Path, networks: _Networks, family: str | None) -> SherpaModel | None:
     del family
-    for shape in _SHAPES:
-        files = {_PARAMETERS.get(part, part): networks.named(part) for part in shape.networks}
+    for shape in SHAPES:
+        files = {PARAMETERS.get(part, part): networks.named(part) for part in shape.networks}
         files |= {parameter: _other(folder, name) for parameter, name in shape.others}
         found = {parameter: path for parameter, path in files.items() if path is not None}
         if len(found) < len(files):
@@ -205,9 +131,9 @@ def _pair(folder: Path, networks: _Networks, family: str | None) -> SherpaModel 
     if not (encoder and decoder):
         return None
     facts = read_metadata(encoder)
-    known = _longest(_PAIRS, facts.get("model_type", ""))
-    if known is None and family in {name for name, _ in _PAIRS.values()}:
-        known = next(pair for pair in _PAIRS.values() if pair[0] == family)
+    known = _longest(PAIRS, facts.get("model_type", ""))
+    if known is None and family in {name for name, _ in PAIRS.values()}:
+        known = next(pair for pair in PAIRS.values() if pair[0] == family)
     if known is None:
         return None
     return SherpaModel(family=known[0], kind=known[1], files={"encoder": encoder, "decoder": decoder}, facts=facts)
@@ -220,9 +146,9 @@ def _single(folder: Path, networks: _Networks, family: str | None) -> SherpaMode
     facts = read_metadata(network)
     if speaks := _speaks(folder, networks, network, facts):
         return speaks
-    known = _longest(_SINGLES, facts.get("model_type", ""))
+    known = _longest(SINGLES, facts.get("model_type", ""))
     if known is None and family:
-        known = next((names for names in _SINGLES.values() if family in names), None)
+        known = next((names for names in SINGLES.values() if family in names), None)
     if known is None:
         return None
     offline, online = known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 ENGLISH_ONLY_WORDS = 51_864
@@ -24,7 +25,7 @@ def whisper_words(path: Path) -> int | None:
             pickled = archive.read(name)
     except zipfile.BadZipFile:
         return _by_name(path)
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, EOFError, RuntimeError, ValueError, zlib.error):
         return None
     return _number_of(pickled, "n_vocab") if b"n_audio_ctx" in pickled else None
 

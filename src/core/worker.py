@@ -55,10 +55,13 @@ class CallContext:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Tell that the call is on the device, so that a crash in here is known to be its own; may be nested."""
+        here = _served_here()
         self._count(1)
+        here.append(self)
         try:
             yield
         finally:
+            here.remove(self)
             self._count(-1)
 
     def _count(self, step: int) -> None:
@@ -67,6 +70,23 @@ class CallContext:
             self._working += step
             if self._working == max(step, 0):
                 self._report(step > 0)
+
+
+_thread = threading.local()
+
+
+def _served_here() -> list[CallContext]:
+    """Return the calls that this thread is at work for."""
+    if not hasattr(_thread, "contexts"):
+        _thread.contexts = []
+    found: list[CallContext] = _thread.contexts
+    return found
+
+
+def abandoned() -> bool:
+    """Return whether nobody waits any more for what this thread does: whoever waits for another machine may leave."""
+    contexts = _served_here()
+    return bool(contexts) and all(context.cancelled for context in contexts)
 
 
 class WorkerHandler(ABC):

@@ -14,10 +14,13 @@ from utils.audio.pcm import Audio
 
 
 class TtsEngine(Engine):
-    """Base class of TTS engines. Called from one thread at a time, `check` and `forget` from others."""
+    """Base class of TTS engines. `synthesize` and `clone` run in at most `slots` threads, the rest in others."""
 
     sample_rate: int = 24_000
     """Hz of every chunk; may be set by `load`."""
+    slots: int = 1
+    """Pieces that are spoken at the same time, at most; more than one only for engines that wait for others. May be set
+    by `load`."""
     max_chars: int = 250
     """Longest piece of text the engine is given."""
     first_chars: int | None = None

@@ -40,8 +40,8 @@ class VoiceBook:
         """Return the voice that `name` means in this model, the default voice for None or "".
 
         A name is a voice's id, else the name a voice was made with by request, else a speaker of the voices folder
-        (`language` or English decides which of the speaker's recordings), else a name of voices.toml. Raises
-        VoiceNotFound, listing voices, for any other.
+        (`language` or English decides which of the speaker's recordings), else what the model calls one of its own
+        voices, else a name of voices.toml. Raises VoiceNotFound, listing voices, for any other.
         """
         known = self._by_id(builtin, clones=clones)
         found = _find(name, language, known) if name else None
@@ -69,6 +69,8 @@ def _find(name: str, language: str | None, known: Mapping[str, Voice]) -> Voice 
         return made
     if own := {voice.id: voice for voice in cloned if voice.id.startswith(name) and speaker_of(voice) == name}:
         return _spoken(own, language or "en")
+    if called := next((voice for voice in known.values() if voice.name == name), None):
+        return called
     return next((known[voice] for voice in stand_ins().get(name, ()) if voice in known), None)
 
 

@@ -72,6 +72,7 @@ class TtsWorker(WorkerHandler):
     def load(self) -> dict[str, Any]:
         """Load the engine and tell what it can do."""
         engine = self._engine = load_engine(engine_factory.registry(), self._config)
+        self._scheduler = Scheduler(slots=engine.slots)
         if self._config.auto_lang:
             language.warm_up(engine.languages)
         if engine.first_chars:

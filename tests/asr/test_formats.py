@@ -132,6 +132,12 @@ def test_verbose_json_names_the_task_and_the_speakers() -> None:
     assert answer["segments"][0]["speaker"] == answer["words"][0]["speaker"] == "SPEAKER_00"
 
 
+def test_a_translation_is_english_whatever_was_spoken() -> None:
+    result = TranscriptResult(segments=(Segment(start=0, end=1, text=" Hi"),), duration=1.0, task="translate")
+    assert result.text_language == "en"
+    assert replace(result, segments=()).text_language is None
+
+
 @pytest.mark.parametrize("result", [HELLO, replace(HELLO, words=True)])
 def test_openais_types_accept_the_json_formats(result: TranscriptResult) -> None:
     verbose = TranscriptionVerbose.model_validate_json(render("verbose_json", result), strict=True)

@@ -20,7 +20,7 @@ def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    python.parent.with_name("built.stamp").touch()
+    python.parent.with_name("voice-stack.stamp").touch()
     monkeypatch.setattr(engines, "ENVIRONMENTS", tmp_path / "environments")
     return tmp_path / "environments"
 
@@ -45,12 +45,31 @@ def test_the_tests_of_a_case_exist() -> None:
 def test_some_engines_need_their_extras_only() -> None:
     assert extras(["piper"]) == ["piper"]
     assert extras(["faster-whisper"]) == []
+    # Its weights are converted with the library of another engine.
+    assert extras(["sherpa-onnx"]) == ["sherpa", "whisper"]
+    # Only its adapter is tested, without the library.
+    assert extras(["pyannote"]) == []
     with pytest.raises(ValueError, match="no-such"):
         cases(["no-such"])
 
 
 def test_wrong_words_are_counted_over_all_sentences() -> None:
     assert engines.percent(["One two.", "THREE four"], ["one two", "three five"]) == 25.0
+
+
+def test_the_table_says_what_an_engine_was_tested_with() -> None:
+    row = engines.empty(Case(kind="tts", engine="piper", weights="real weights", model="joe", note="converted"))
+    assert engines.told([row | {"tests": "3 passed", "RTF": 0.1}]) == [
+        {
+            "engine": "tts piper",
+            "tested with": "real weights: joe converted",
+            "tests": "3 passed",
+            "WER %": None,
+            "RTF": 0.1,
+            "RSS MB": None,
+        }
+    ]
+    assert engines.told([engines.empty(Case(kind="asr", engine="fake", weights="none"))])[0]["tested with"] == "none"
 
 
 @pytest.mark.e2e

@@ -22,6 +22,7 @@ Point the same rows at any server: `python -m tests.conformance --asr URL --tts 
 """
 SECTION_TITLES = {
     "A0": "rules of every endpoint", "A0.1": "statuses", "A0.2": "model names", "A0.3": "languages", "A1": "models",
+    "A1.1": "several models at once",
     "A2.1": "request bodies", "A2.2": "fields", "A2.3": "formats", "A2.4": "subtitles", "A2.5": "streams",
     "A3": "translations", "A4": "long jobs", "A6": "Bazarr and whisper-asr-webservice", "A7": "speech",
     "A7.1": "containers", "A7.2": "speech events", "A8": "voices and consents",

@@ -14,8 +14,8 @@ from tests.conformance.target import LeftOut, Target
 Kind = Literal["real client", "recorded shape", "probe"]
 Outcome = Literal["passed", "failed", "left out"]
 SECTIONS = (
-    "A0", "A0.1", "A0.2", "A0.3", "A1", "A2.1", "A2.2", "A2.3", "A2.4", "A2.5", "A3", "A4", "A6", "A7", "A7.1", "A7.2",
-    "A8", "A9",
+    "A0", "A0.1", "A0.2", "A0.3", "A1", "A1.1", "A2.1", "A2.2", "A2.3", "A2.4", "A2.5", "A3", "A4", "A6", "A7", "A7.1",
+    "A7.2", "A8", "A9",
 )  # fmt: skip
 
 TRANSCRIPTIONS = "POST /v1/audio/transcriptions"

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import httpx
@@ -39,6 +41,35 @@ class Special(NamedTuple):
     service: str
     settings: dict[str, str]
     is_ready: bool = True
+    files: Mapping[str, str] = MappingProxyType({})  # by path in its folder
+
+
+MODELS = """
+[models.down]
+engine = "fake"
+task = "TASK"
+options = { load_fails = true }
+
+[models.second]
+engine = "fake"
+task = "TASK"
+aliases = ["another"]
+
+[models.slow]
+engine = "fake"
+task = "TASK"
+SLOW
+[chains]
+chained = ["down", "second"]
+"""
+PULLED = "whisper-tiny"
+MIRROR = {f"mirror/{PULLED}/{name}": "{}" for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")}
+# Nothing that it pulls or deletes is anybody's.
+SEVERAL = {"VOICE_STACK_CACHE": "cache", "VOICE_STACK_MODELS": "mirror", "MODEL_SLOTS": "4"}
+
+
+def _models(task: str, slow: str = "") -> dict[str, str]:
+    return {"models.toml": MODELS.replace("TASK", task).replace("SLOW", slow), **MIRROR}
 
 
 SPECIAL = {
@@ -76,6 +107,8 @@ SPECIAL = {
     "asr-loading": Special("asr", {"ASR_ENGINE_OPTIONS__LOAD_DELAY": "300", "MODEL_LOAD_TIMEOUT": "1"}, is_ready=False),
     "tts-strict": Special("tts", {**KEYS, "VOICE_CONSENT": "required", "TTS_MAX_INPUT": "4096"}),
     "tts-open": Special("tts", {"TTS_HOST": "0.0.0.0", "VOICE_CLONING": "false"}),
+    "asr-models": Special("asr", SEVERAL, files=_models("asr", "options = { delay = 0.5 }")),
+    "tts-models": Special("tts", SEVERAL, files=_models("tts")),
     "fuzz-asr": Special("asr", {"VOICEPRINTS": "on"}),
     "fuzz-tts": Special("tts", {}),
 }
@@ -93,6 +126,10 @@ class Services:
         """Return the base URL of a service with the fake engine, once it is ready."""
         if name not in self._running:
             special = SPECIAL[name]
+            for path, text in special.files.items():
+                place = Path(self._folder.name) / name / "cwd" / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(text, encoding="utf-8")
             self._start(name, special.service, {**FAKE[special.service], **special.settings}, ready=special.is_ready)
         return self._running[name][1]
 
@@ -123,11 +160,11 @@ class Services:
     def _start(self, name: str, service: str, settings: dict[str, str], *, ready: bool) -> None:
         home = Path(self._folder.name) / name
         for part in ("state", "tmp", "voices", "cwd"):
-            (home / part).mkdir(parents=True)
+            (home / part).mkdir(parents=True, exist_ok=True)
         port = _free_port()
         ours = (
             "ASR_", "TTS_", "API_KEYS", "CORS_", "DIARIZATION_", "MODEL_", "MAX_", "VOICE_CONSENT", "VOICE_CLONING",
-            "VOICEPRINTS",
+            "VOICEPRINTS", "MODELS_FILE",
         )  # fmt: skip
         environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         places = {

@@ -9,6 +9,7 @@ from tests.conformance import (
     rows_answers,
     rows_bazarr,
     rows_clients,
+    rows_control,
     rows_extras,
     rows_jobs,
     rows_models,
@@ -23,8 +24,8 @@ from tests.conformance.rows import SECTIONS, Result, Row, run
 from tests.conformance.target import Target
 
 MODULES = (
-    rows_rules, rows_models, rows_requests, rows_answers, rows_jobs, rows_bazarr, rows_speech, rows_voices,
-    rows_extras, rows_speakers, rows_clients, fuzz,
+    rows_rules, rows_models, rows_control, rows_requests, rows_answers, rows_jobs, rows_bazarr, rows_speech,
+    rows_voices, rows_extras, rows_speakers, rows_clients, fuzz,
 )  # fmt: skip
 # With real models a row takes seconds: the answers themselves, and the newest of the pinned SDKs.
 REAL_SECTIONS = ("A1", "A2.3", "A2.4", "A2.5", "A3", "A6", "A7.1", "A7.2", "A9")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from asr.transcript import Segment, TranscribeOptions, Transcription
 from core.engines import EngineContext
 from core.errors import InvalidAudio, NotSupported, UnsupportedParameter, UnsupportedTask, VoiceStackError
 from tests.remote_stubs import Stub, serving, whisper_cpp
+from tests.sherpa_networks import write_network, write_streaming_network
 from utils.audio.pcm import Audio
 
 RATE = 16_000
@@ -35,6 +36,9 @@ class Case:
     """Options that this engine or model must refuse, and how."""
     convert: Callable[[Path, Path], Path] | None = None
     """What makes the engine's own model of the catalogue's: it is given both folders."""
+    write: Callable[[Path], Path] | None = None
+    """What writes a tiny model into a folder."""
+    options: dict[str, Any] = field(default_factory=dict)
     serve: str | None = None
     """The fixture of the server that the engine asks."""
 
@@ -79,6 +83,28 @@ def checkpoint(model: Path, folder: Path) -> Path:
     return folder
 
 
+SHERPA = pytest.mark.skipif(find_spec("sherpa_onnx") is None, reason="sherpa-onnx is not installed")
+ENGLISH = {"languages": "en"}
+SHERPA_WHISPER = [
+    pytest.mark.e2e,
+    SHERPA,
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("onnx", "torch", "whisper")),
+        reason="openai-whisper or onnx is missing",
+    ),
+]
+SHERPA_TINY = (*ENGLISH_ONLY, ({"beam_size": 5}, UnsupportedParameter))
+
+
+def onnx(model: Path, folder: Path) -> Path:
+    """Write the same weights as sherpa-onnx opens them."""
+    from scripts.convert_whisper import write_onnx  # noqa: PLC0415 - where it is needed
+
+    write_onnx(model, folder / "model-onnx")
+    return folder / "model-onnx"
+
+
+NO_PROMPT = ({"prompt": "x"}, UnsupportedParameter)
 ONE_LANGUAGE = ({"languages": ("en", "de")}, UnsupportedParameter)
 CASES = [
     # Another instance of our service with the fake engine, and a stub of whisper.cpp's server.
@@ -96,6 +122,24 @@ CASES = [
     pytest.param(Case("whisper", "whisper-base", True, WHISPER_BASE, checkpoint), id="pt-base", marks=WHISPER),
     pytest.param(Case("crispasr", "whisper-tiny.en", True, ENGLISH_ONLY, ggml), id="crispasr-tiny.en", marks=CRISPASR),
     pytest.param(Case("crispasr", "whisper-base", True, CRISPASR_BASE, ggml), id="crispasr-base", marks=CRISPASR),
+    pytest.param(
+        Case("sherpa-onnx", "whisper-tiny.en", True, (*ENGLISH_ONLY, NO_PROMPT), onnx),
+        id="sherpa-tiny.en",
+        marks=SHERPA_WHISPER,
+    ),
+    pytest.param(
+        Case("sherpa-onnx", "whisper-base", True, (*WHISPER_BASE, ONE_LANGUAGE, NO_PROMPT), onnx),
+        id="sherpa-base",
+        marks=SHERPA_WHISPER,
+    ),
+    pytest.param(
+        Case("sherpa-onnx", None, True, SHERPA_TINY, write=write_network, options=ENGLISH), id="sherpa", marks=SHERPA
+    ),
+    pytest.param(
+        Case("sherpa-onnx", None, True, SHERPA_TINY, write=write_streaming_network, options=ENGLISH),
+        id="sherpa-streaming",
+        marks=SHERPA,
+    ),
 ]
 
 
@@ -122,7 +166,9 @@ def make(
     folder = model_dir(case.model) if case.model else None
     if folder and case.convert:
         folder = case.convert(folder, tmp_path_factory.mktemp("converted"))
-    options = {"url": request.getfixturevalue(case.serve).url} if case.serve else {}
+    if case.write:
+        folder = case.write(tmp_path_factory.mktemp("written"))
+    options = case.options | ({"url": request.getfixturevalue(case.serve).url} if case.serve else {})
     context = EngineContext(model=folder, model_id=case.model or "", threads=1, workers=WORKERS, options=options)
     return lambda: engine_factory.registry().get(case.name)(context)
 
@@ -278,6 +324,25 @@ def test_language_of_speech_and_of_silence(engine: AsrEngine, speech: Audio) -> 
     assert engine.detect_language(speech).language == "en"
     if not isinstance(engine, WindowEngine):  # which is given windows of speech only
         assert engine.detect_language(Audio(np.zeros(RATE, np.float32), RATE)).language is None
+
+
+def test_a_stream_is_opened_where_the_engine_says_so(engine: AsrEngine, speech: Audio) -> None:
+    if not engine.streams:
+        with pytest.raises(NotSupported):
+            engine.open_stream(TranscribeOptions())
+        return
+    stream = engine.open_stream(TranscribeOptions(word_timestamps=True))
+    starts = range(0, len(speech.samples), RATE)
+    told = [stream.feed(speech.samples[at : at + RATE], last=at == starts[-1]) for at in starts]
+    stream.close()
+    assert any(each.pending for each in told)
+    reached = 0.0
+    final = [segment for each in told for segment in each.segments]
+    assert final
+    for segment in final:
+        assert reached <= segment.start <= segment.end <= speech.duration
+        assert "".join(word.word for word in segment.words) == segment.text
+        reached = segment.end
 
 
 def test_the_samples_are_left_as_they_were(engine: AsrEngine, speech: Audio) -> None:

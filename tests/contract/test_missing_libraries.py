@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 import voice_stack  # noqa: F401 - puts our packages on the import path
 from asr import engine_factory as asr_engines
 from asr.diarization import engine_factory as diarizers
-from asr.diarization.engines import pyannote
 from core import engines
 from core.engine_loading import EngineConfig, load_engine
 from core.engines import Engine, EngineContext
@@ -43,10 +41,8 @@ for target in wanted:
 """
 
 
-def all_engines() -> Iterator[Any]:
-    for kind, table in TABLES.items():
-        for name in table:
-            yield pytest.param(kind, name, id=f"{kind}-{name}")
+def all_engines() -> list[Any]:
+    return [pytest.param(kind, name, id=f"{kind}-{name}") for kind, table in TABLES.items() for name in table]
 
 
 every_engine = pytest.mark.parametrize(("kind", "name"), all_engines())
@@ -63,7 +59,6 @@ def extras() -> dict[str, list[str]]:
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No library of any engine can be found, whatever this environment has."""
     monkeypatch.setattr(engines, "find_spec", lambda _: None)
-    monkeypatch.setattr(pyannote, "find_spec", lambda _: None)
 
 
 def engine(kind: str, name: str) -> type[Engine]:

@@ -155,6 +155,8 @@ def write_d_vectors(folder: Path) -> Path:
     sizes = {"input_dim": 80, "proj_dim": 16, "lstm_dim": 16, "num_lstm_layers": 1}
     config.model_params = {**config.model_params, **sizes, "model_name": "lstm", "use_torch_spec": True}
     config.audio.num_mels = 80
+    # Of training alone, and without a default.
+    config.num_classes_in_batch = config.num_utter_per_class = config.num_loader_workers = 1
     torch.save({"model": setup_encoder_model(config).state_dict()}, folder / "model_se.pth")
     config.save_json(str(folder / "config_se.json"))
     return folder

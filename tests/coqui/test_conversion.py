@@ -6,18 +6,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, ModelBroken, NotSupported, VoiceNotFound
+from core.errors import (
+    ConfigurationError,
+    InvalidAudio,
+    InvalidRequest,
+    ModelBroken,
+    NotSupported,
+    UnsupportedParameter,
+    VoiceNotFound,
+)
 from tts.engines.coqui import CoquiEngine
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
 TEXT = "Hello there, my friend."
+SMALLER = 16
 Load = Callable[..., CoquiEngine]
 
 
@@ -39,7 +48,7 @@ def say(engine: CoquiEngine, voice: Voice) -> Samples:
 
 
 def write_converter(folder: Path) -> Path:
-    """An OpenVoice with few channels; its config.json has what the library reads of the original's."""
+    """An OpenVoice of random weights; its config.json has what the library reads of the original's."""
     import torch
     from TTS.vc.configs.openvoice_config import OpenVoiceConfig
     from TTS.vc.models.openvoice import OpenVoice
@@ -47,6 +56,11 @@ def write_converter(folder: Path) -> Path:
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     model = OpenVoice(OpenVoiceConfig())
+    with torch.no_grad():
+        # As they begin, every voice is converted to the same one.
+        model.ref_enc.proj.weight *= 50
+        for flow in model.flow.flows[::2]:
+            flow.post.weight.normal_(std=0.1)
     torch.save({"model": model.state_dict()}, folder / "checkpoint.pth")
     data = {"sampling_rate": 22_050, "filter_length": 1024, "hop_length": 256, "win_length": 1024}
     (folder / "config.json").write_text(json.dumps({"data": data}))
@@ -130,6 +144,96 @@ def test_an_encoder_with_statistics_is_left_alone(d_vectors_dir: Path, load_engi
         engine.clone(cloned("one"), recording(1))
     with pytest.raises(VoiceNotFound):
         say(engine, cloned("one"))
+
+
+def write_tortoise(folder: Path) -> Path:
+    """A Tortoise of one layer of everything but the vocoder, as wide as SMALLER makes its random latents."""
+    import torch
+    from TTS.tts.configs.tortoise_config import TortoiseConfig
+    from TTS.tts.layers.tortoise.random_latent_generator import RandomLatentConverter
+    from TTS.tts.models.tortoise import Tortoise
+
+    torch.manual_seed(0)
+    (folder / ".models").mkdir(parents=True)
+    config = TortoiseConfig()
+    sizes = {
+        "ar_layers": 1,
+        "ar_model_dim": 1024 // SMALLER,
+        "ar_heads": 2,
+        "ar_checkpointing": False,
+        "diff_model_channels": 1024 // SMALLER,
+        "diff_num_layers": 1,
+        "diff_in_latent_channels": 1024 // SMALLER,
+        "diff_num_heads": 2,
+        "clvp_dim_text": 32,
+        "clvp_dim_speech": 32,
+        "clvp_dim_latent": 32,
+        "clvp_text_enc_depth": 1,
+        "clvp_text_heads": 2,
+        "clvp_speech_enc_depth": 1,
+        "clvp_speech_heads": 2,
+    }
+    for name, size in sizes.items():
+        config.model_args[name] = size
+    config.model_args.enable_redaction = False
+    model = Tortoise(config)
+    with torch.no_grad():
+        # Of ten tokens about one is the last; untrained, it would go on to the longest there is.
+        model.autoregressive.mel_head.bias[model.autoregressive.stop_mel_token] = 6.5
+    parts = {
+        "autoregressive": model.autoregressive.state_dict(),
+        "diffusion_decoder": model.diffusion.state_dict(),
+        "clvp2": model.clvp.state_dict(),
+        "vocoder": {"model_g": model.vocoder.state_dict()},
+        "rlg_auto": RandomLatentConverter(1024 // SMALLER).state_dict(),
+        "rlg_diffuser": RandomLatentConverter(2048 // SMALLER).state_dict(),
+        "mel_norms": torch.ones(80),
+    }
+    for name, part in parts.items():
+        torch.save(part, folder / ".models" / f"{name}.pth")
+    config.save_json(str(folder / "config.json"))
+    (folder / ".models" / "autoregressive.pth").rename(folder / "autoregressive.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tortoise(tmp_path_factory: pytest.TempPathFactory, load_engine: Load) -> Iterator[CoquiEngine]:
+    from TTS.tts.layers.tortoise.random_latent_generator import RandomLatentConverter
+    from TTS.tts.models import tortoise as library
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The width is written into the library.
+        patch.setattr(library, "RandomLatentConverter", lambda width: RandomLatentConverter(width // SMALLER))
+        yield load_engine(write_tortoise(tmp_path_factory.mktemp("models") / "tiny-tortoise"))
+
+
+def test_tortoise_speaks_with_its_own_voice_and_with_recorded_ones(tortoise: CoquiEngine) -> None:
+    assert tortoise.can_clone
+    assert (tortoise.sample_rate, tortoise.languages, tortoise.speed_range) == (24_000, ("en",), (1.0, 1.0))
+    (voice,) = tortoise.voices()
+    for name, seed in (("one", 1), ("two", 2)):
+        tortoise.clone(cloned(name), recording(seed))
+    own, again, one, two = (say(tortoise, each) for each in (voice, voice, cloned("one"), cloned("two")))
+    assert own.size
+    assert np.array_equal(own, again)
+    assert not any(np.array_equal(left, right) for left, right in ((own, one), (one, two)))
+    tortoise.forget(cloned("one"))
+    with pytest.raises(InvalidRequest, match="not prepared"):
+        say(tortoise, cloned("one"))
+
+
+def test_tortoise_refuses_what_it_cannot_honour(tortoise: CoquiEngine) -> None:
+    for options in ({"speed": 1.5}, {"language": "de"}, {"instructions": "whisper"}):
+        with pytest.raises(UnsupportedParameter) as caught:
+            list(tortoise.synthesize(TEXT, tortoise.voices()[0], SpeechOptions(**options)))
+        assert caught.value.param == next(iter(options))
+
+
+def test_numbers_that_tortoise_spells_out_are_cut(tortoise: CoquiEngine) -> None:
+    """More tokens at once end in an assertion of the library."""
+    pieces = list(tortoise._model._pieces("9" * 250))
+    assert "".join(pieces) == "9" * 250
+    assert len(pieces) > 1
 
 
 def test_a_tortoise_that_is_not_whole_is_refused(tmp_path: Path, load_engine: Load) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,60 @@ def test_rubbish_raises_nothing_else(tmp_path_factory: pytest.TempPathFactory, r
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 3) + rubbish)
     gguf.architecture(path)
+
+
+def tensors(*shapes: tuple[int, ...], architecture: str = "piper") -> bytes:
+    """A file of 32-bit zeros, one tensor of each shape."""
+    told, weights = b"", b""
+    for number, shape in enumerate(shapes):
+        told += text(f"t{number}") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(weights))
+        size = 4 * math.prod(shape)
+        weights += bytes(-(-size // 32) * 32)
+    head = header({"general.architecture": architecture})
+    head = head[:8] + struct.pack("<Q", len(shapes)) + head[16:] + told
+    return head + bytes(-len(head) % 32) + weights
+
+
+def whisper(*, kind: int = 0) -> bytes:
+    """The smallest file of the older format: two filters, two tokens, two tensors."""
+    file = b"lmgg" + struct.pack("<11i", 51_864, 1500, 384, 6, 4, 448, 384, 6, 4, 80, 1)
+    file += struct.pack("<II2f", 1, 2, 0.0, 0.0) + struct.pack("<I", 2) + struct.pack("<I1sI2s", 1, b"a", 2, b"bc")
+    for name in (b"one", b"two"):
+        file += struct.pack("<5i", 2, len(name), kind, 3, 2) + name + bytes(24)
+    return file
+
+
+@pytest.mark.parametrize("content", [tensors((4, 2), (8,)), whisper()])
+def test_a_file_is_whole_or_it_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    gguf.check(path)
+    for size in (*range(0, len(content) - 32, 7), len(content) - 33):
+        path.write_bytes(content[:size])
+        if content.startswith(b"lmgg") and size == len(content) - 47:  # exactly one tensor is missing
+            continue
+        with pytest.raises(gguf.BrokenHeader):
+            gguf.check(path)
+
+
+@pytest.mark.parametrize("content", [whisper(kind=77), whisper()[:4] + bytes(44) + whisper()[48:], tensors((0,))])
+def test_sizes_that_cannot_be_are_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    with pytest.raises(gguf.BrokenHeader):
+        gguf.check(path)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"lmgg", b"GGUF"]), st.integers(0, 400))
+def test_rubbish_in_the_middle_raises_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, rubbish: bytes, magic: bytes, place: int
+) -> None:
+    content = bytearray(whisper() if magic == b"lmgg" else tensors((4, 2), (8,)))
+    content[place : place + len(rubbish)] = rubbish
+    path = tmp_path_factory.mktemp("gguf") / "model"
+    path.write_bytes(content)
+    with suppress(gguf.BrokenHeader):
+        gguf.check(path)
 
 
 def test_the_older_format_tells_the_size_of_the_vocabulary(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ OWN = """
     best = ["whisper-large-v3", "one", "two", "ONE"]
     none = ["whisper-large-v3", "whisper-small"]
     voices = ["kokoro"]
+    first-broken = ["broken", "one"]
+    broken-only = ["broken"]
+    cloud = ["openai/whisper-1", "whisper-sever", "one"]
     """
 
 
@@ -100,13 +103,41 @@ class TestChains:
         monkeypatch.setattr(FakeWindowEngine, "requires", ())
         monkeypatch.setattr(FakeAsrEngine, "requires", ("no_such_library",))
         assert [model.id for model in host.chain("best")] == ["two"]
-        with pytest.raises(errors.NotSupported, match="no_such_library"):
+        with pytest.raises(errors.NotSupported, match=r"engine fake of one .* pip install no_such_library"):
             host.chain("one")
 
     async def test_the_default_may_be_a_chain(self, serve: Callable[..., AsrService]) -> None:
         host = serve(model="best").host
         assert (host.default().id, host.resolve(None).id) == ("one", "one")
         assert [model.id for model in host.chain(None)] == ["one", "two"]
+
+    async def test_a_client_of_a_server_goes_by_the_name_of_its_engine(
+        self, serve: Callable[..., AsrService], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = serve()
+        remote, local = service.host.chain("cloud")
+        assert (remote.id, remote.engine, remote.installed, local.id) == ("openai/whisper-1", "openai", True, "one")
+        assert [service.host.worker(model).spec.takes_slot for model in (remote, local)] == [False, True]
+        assert "'whisper-sever' of the chain cloud is no model" in caplog.text
+        with pytest.raises(errors.ModelNotFound):
+            service.host.chain("openai/whisper-1")
+
+    async def test_a_default_chain_is_ready_when_one_of_it_is(self, serve: Callable[..., AsrService]) -> None:
+        service = serve(model="first-broken", preload=True)
+        await service.start()
+        await service.host.loaded()
+        assert service.host.ready
+        assert service.host.health()["model"] == "one"
+        assert states(service) == {"broken": "failed", "one": "ready"}
+        assert service.host.resting.why(service.host.catalogue.resolve("broken")), "requests need not wait for it"
+
+    async def test_a_default_chain_of_which_none_can_be_loaded(self, serve: Callable[..., AsrService]) -> None:
+        for chain, error in (("broken-only", errors.ConfigurationError), ("none", errors.ModelNotFound)):
+            service = serve(model=chain, preload=True)
+            await service.start()
+            with pytest.raises(error):
+                await service.host.loaded()
+            assert not service.host.ready
 
 
 class TestOptions:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from scripts.voice_gguf import write
 
 from core.catalogue import Catalogue
 from core.errors import ModelNotFound
@@ -84,6 +85,13 @@ def test_a_gguf_file_tells_its_task_by_its_architecture(
     assert (facts(path).engine, facts(path).task) == ("crispasr", task)
     assert (facts(tmp_path).engine, facts(tmp_path).task) == ("crispasr", task)
     assert weights_file(tmp_path) == weights_file(path) == path
+
+
+def test_a_piper_voice_in_gguf_tells_its_language_and_rate(tmp_path: Path) -> None:
+    keys = {"general.architecture": "piper", "piper.sample_rate": 16_000, "piper.espeak_voice": "pt-br"}
+    write(tmp_path / "voice.gguf", keys, {})
+    found = facts(tmp_path)
+    assert (found.engine, found.task, found.languages, found.sample_rate) == ("crispasr", TTS, ("pt",), 16_000)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "snac", "kokoro-voice", ""])

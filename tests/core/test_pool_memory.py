@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_the_longest_idle_ones_go_until_the_next_one_fits(made: list[Worke
         await pool.load(spec(name))
     await until(lambda: not pool.worker(spec("two")).busy)
     await use(pool, spec("one"))
-    await pool.load(spec("three", size=process))
+    await pool.load(spec("three"))
     assert states(pool) == {"one": "ready", "two": "unloaded", "three": "ready"}
 
 
@@ -79,7 +80,29 @@ async def test_a_model_that_was_loaded_counts_with_the_memory_it_had(made: list[
     one = pool.worker(spec("one"))
     await pool.unload(spec("one"))
     assert pool._bytes(one) > 5 * MIB
-    assert pool._bytes(pool.worker(spec("four"))) == MIB
+
+
+async def test_one_that_was_never_loaded_counts_with_what_others_took_beside_their_weights(
+    made: list[WorkerPool],
+) -> None:
+    pool = pool_of(made, memory=HUGE)
+    new = pool.worker(spec("new", size=7 * MIB))
+    assert pool._bytes(new) == 7 * MIB
+    await pool.load(spec("weightless", size=0))
+    await pool.load(spec("one", size=2 * MIB))
+    taken = [pool._bytes(pool.worker(spec(name, size=size))) for name, size in (("weightless", 0), ("one", 2 * MIB))]
+    assert pool._bytes(new) == 5 * MIB + taken[1]
+
+
+async def test_what_computes_elsewhere_takes_no_slot(made: list[WorkerPool]) -> None:
+    pool = pool_of(made, memory=0, slots=1)
+    await pool.load(spec("local"))
+    remote = replace(spec("remote"), takes_slot=False)
+    assert pool.has_room(remote)
+    await pool.load(remote)
+    assert states(pool) == {"local": "ready", "remote": "ready"}
+    await pool.load(spec("other"))
+    assert states(pool) == {"local": "unloaded", "remote": "ready", "other": "ready"}
 
 
 async def test_a_model_that_never_fits_is_refused_at_once(made: list[WorkerPool]) -> None:

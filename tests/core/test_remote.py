@@ -17,6 +17,8 @@ from core import errors
 from core.engines import EngineContext
 from core.remote import Remote, checked
 from core.remote_options import RemoteOptions, model_name
+from core.scheduler import Cancelled
+from core.worker import CallContext, abandoned
 from tests.remote_stubs import KEY, Answered, Asked, Stub, in_json, serving
 
 MADE: list[Remote] = []
@@ -48,7 +50,7 @@ def refused(answer: Answered) -> errors.VoiceStackError:
         with pytest.raises(errors.VoiceStackError) as caught:
             made.post("/x", json={})
         found.append(caught.value)
-        with pytest.raises(errors.VoiceStackError) as caught, made.stream("/x", limit=100, json={}) as chunks:
+        with pytest.raises(errors.VoiceStackError) as caught, made.sound("/x", limit=100, json={}) as chunks:
             list(chunks)
         found.append(caught.value)
         made.close()
@@ -165,21 +167,84 @@ def test_an_answer_that_is_too_large_is_left() -> None:
         made = remote(stub.url)
         with (
             pytest.raises(errors.Unavailable, match="more than 999 bytes") as caught,
-            made.stream("/", limit=999) as chunks,
+            made.sound("/", limit=999) as chunks,
         ):
             list(chunks)
         assert caught.value.is_final
 
 
-def test_leaving_a_stream_closes_the_connection() -> None:
+def test_leaving_the_sound_closes_the_connection() -> None:
     def endless() -> Iterator[bytes]:
         while True:
             yield b"x" * 65_536
 
     with serving(lambda _: Answered(chunks=endless())) as stub:
-        with remote(stub.url).stream("/", limit=1 << 40) as chunks:
+        with remote(stub.url).sound("/", limit=1 << 40) as chunks:
             assert next(chunks)
         assert stub.gone.wait(10)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome"])
+def test_a_cancelled_call_leaves_a_silent_server(head: bytes) -> None:
+    left = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        context = CallContext()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(20)
+                request = b""
+                while not request.endswith(b"\r\n\r\n{}"):
+                    request += connection.recv(65_536)
+                connection.sendall(head)
+                context.cancel()
+                if not connection.recv(1):
+                    left.set()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with context.working(), pytest.raises(Cancelled):
+            remote(url, read_timeout=60).post_bytes("/", json={})
+        assert left.wait(10)
+        thread.join(timeout=10)
+
+
+def test_work_for_several_calls_goes_on_for_the_last_of_them() -> None:
+    first, second = CallContext(), CallContext()
+    assert not abandoned()
+    with first.working(), second.working():
+        first.cancel()
+        assert not abandoned()
+        second.cancel()
+        assert abandoned()
+    assert not abandoned()
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/json", "audio/mpeg"])
+def test_what_is_no_sound_by_its_own_account_is_final(kind: str) -> None:
+    answer = Answered(body=b"\x00\x10" * 100, headers={"Content-Type": kind})
+    with serving(lambda _: answer) as stub:
+        with (
+            pytest.raises(errors.Unavailable, match=kind.partition(";")[0]) as caught,
+            remote(stub.url).sound("/", limit=999) as chunks,
+        ):
+            list(chunks)
+        assert caught.value.is_final
+
+
+@pytest.mark.parametrize(("stale", "requests"), [(60.0, 2), (0.0, 1)])
+def test_what_breaks_off_at_once_is_asked_once_more(
+    stale: float, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Asked) -> Answered:
+        raise ConnectionError
+
+    monkeypatch.setattr("core.remote._STALE_SECONDS", stale)
+    with serving(broken) as stub, pytest.raises(errors.Unavailable, match="broke off"):
+        remote(stub.url).post("/", json={})
+    assert len(stub.asked) == requests
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{"])

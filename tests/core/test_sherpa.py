@@ -9,6 +9,8 @@ import pytest
 
 from core import sherpa
 from core.errors import ConfigurationError, ModelBroken
+from core.sherpa_checks import read_symbols
+from core.sherpa_families import Kind
 from utils.onnx_metadata import more_metadata
 
 
@@ -113,7 +115,7 @@ def test_where_metadata_tell_none_the_family_is_named(tmp_path: Path) -> None:
 
 
 def test_what_an_engine_cannot_open_says_why(tmp_path: Path) -> None:
-    def opened(path: Path | None, kind: sherpa.Kind) -> sherpa.SherpaModel:
+    def opened(path: Path | None, kind: Kind) -> sherpa.SherpaModel:
         return sherpa.opened(path, (kind,), int8=True, family=None)
 
     with pytest.raises(ConfigurationError, match="needs the folder"):
@@ -127,3 +129,28 @@ def test_what_an_engine_cannot_open_says_why(tmp_path: Path) -> None:
         opened(voice, "tts")
     with pytest.raises(ModelBroken, match="tokens"):
         opened(folder(tmp_path / "asr", notes={"a.onnx": {"model_type": "tdnn"}}), "offline")
+
+
+def test_symbols_may_be_blanks_of_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.txt"
+    path.write_text("_ 0\n  3\n\u2028 4\n\u3000 5\n\u02c8 120\n", encoding="utf-8")
+    assert read_symbols(path) == {"_", " ", "\u2028", "\u3000", "\u02c8"}
+
+
+@pytest.mark.parametrize("content", ["", "\n", "a b 1\n", "a 1\nb\n", "a one\n"])
+def test_lines_that_are_no_symbols_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokens.txt").write_text(content)
+    with pytest.raises(ModelBroken):
+        read_symbols(tmp_path / "tokens.txt")
+
+
+def test_styles_are_those_of_all_speakers(tmp_path: Path) -> None:
+    facts = {"model_type": "kokoro", "sample_rate": 24_000, "n_speakers": 2, "style_dim": "5,1,4"}
+    path = folder(tmp_path, notes={"model.onnx": facts})
+    (path / "tokens.txt").write_text("a 1\n")
+    for size in (0, 159, 161):
+        (path / "voices.bin").write_bytes(bytes(size))
+        with pytest.raises(ModelBroken, match="styles"):
+            sherpa.opened(path, ("tts",), int8=True, family=None)
+    (path / "voices.bin").write_bytes(bytes(160))
+    assert sherpa.opened(path, ("tts",), int8=True, family=None).family == "kokoro"

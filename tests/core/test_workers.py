@@ -249,7 +249,9 @@ async def test_a_call_past_its_deadline_that_ignores_its_cancellation_loses_its_
         pid = await loaded_pid(worker)
         with pytest.raises(errors.DeadlineExceeded):
             await events(worker, "hang", timeout=0.3)
-        await until(lambda: not alive(pid))
+        # Noticed, not only gone: what is asked in between goes down with it.
+        await until(lambda: status(worker).restarts == 1)
+        assert not alive(pid)
         assert await events(worker, "echo")
 
 
@@ -296,7 +298,8 @@ async def test_a_device_that_is_stuck_with_a_call_that_was_left_costs_the_proces
     async with sharing(tmp_path) as worker:
         pid = await loaded_pid(worker)
         await left_on_the_device(worker)
-        await until(lambda: not alive(pid))
+        await until(lambda: status(worker).restarts == 1)
+        assert not alive(pid)
         assert (await events(worker, "counts"))[0].data["running"] == 0
 
 

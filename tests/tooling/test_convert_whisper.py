@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.convert_whisper import NotConverted, dimensions, mel_filters, read_model, state, write_ggml
+from scripts.convert_whisper import NotConverted, dimensions, main, mel_filters, read_model, state, write_ggml
 
 TINY = "whisper-tiny.en"
 
@@ -86,3 +87,19 @@ def test_what_is_no_whisper_model(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(NotConverted):
             read_model(path)
+
+
+@pytest.mark.parametrize(("name", "status"), [("x.gguf", 2), ("x.bin", 1)])
+def test_what_is_not_converted_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, status: int
+) -> None:
+    model, target = tmp_path / "model", tmp_path / "made"
+    model.mkdir()
+    target.mkdir()
+    (model / "model.bin").write_bytes(b"hello")
+    monkeypatch.setattr("sys.argv", ["convert_whisper.py", str(model), str(target / name)])
+    with pytest.raises(SystemExit) as caught:
+        sys.exit(main())
+    assert caught.value.code == status
+    assert "openai-whisper" in (told := capsys.readouterr().err) or "not converted" in told
+    assert list(target.iterdir()) == []

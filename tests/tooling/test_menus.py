@@ -48,6 +48,7 @@ TARGETS = [
     "docs-check",
     "check-docker",
     "test-extras",
+    "test-base",
     "bench-overhead",
     "bench-memory",
     "bench-upload",

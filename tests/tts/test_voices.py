@@ -168,3 +168,12 @@ def test_a_voice_made_by_request_goes_by_its_id_and_its_name(tmp_path: Path) -> 
         resolve("nobody", voices, folder=tmp_path, clones=True)
     (tmp_path / f"{stem}.json").write_text('{"name": "anna"}')
     assert resolve("anna", voices, folder=tmp_path, clones=True) == stem, "a full name beats a speaker"
+
+
+def test_a_voice_of_the_model_goes_by_its_name_too(tmp_path: Path) -> None:
+    voices = [Voice(id="21m00Tcm4TlvDq8ikWAM", name="Rachel"), Voice(id="x", name="alloy"), *builtin("af_heart")]
+    assert resolve("Rachel", voices, folder=tmp_path) == "21m00Tcm4TlvDq8ikWAM"
+    assert resolve(None, voices, folder=tmp_path, default="Rachel") == "21m00Tcm4TlvDq8ikWAM"
+    assert resolve("alloy", voices, folder=tmp_path) == "x", "its own name beats a well-known one"
+    with pytest.raises(VoiceNotFound):
+        resolve("rachel", voices, folder=tmp_path)

@@ -17,12 +17,14 @@ from asr import engine_factory as asr_engines
 from asr.diarization import engine_factory as diarizers
 from tts import engine_factory as tts_engines
 
-ENGINE = """
+ENGINE = '''
 from voice_stack import TtsEngine
 class Morse(TtsEngine):
-    requires = ("no_such_library",)
+    requires = ("no_such_library.speech",)
     licence = "BSD-3-Clause"
-"""
+class Plain(TtsEngine):
+    """Says nothing of a licence."""
+'''
 
 
 def engines(*arguments: str, folder: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +49,7 @@ def outside(tmp_path: Path) -> Path:
     for name, group, target in (
         ("broken", "voice_stack.asr_engines", "broken_engine:Engine"),
         ("morse", "voice_stack.tts_engines", "morse_engine:Morse"),
+        ("plain", "voice_stack.tts_engines", "morse_engine:Plain"),
     ):
         info = tmp_path / f"my_{name}-1.dist-info"
         info.mkdir()
@@ -80,7 +83,8 @@ def test_engines_of_other_packages(outside: Path) -> None:
     assert (broken["origin"], broken["available"]) == ("my-broken", False)
     assert "OSError: wrong [/x] library" in broken["problem"]
     assert (morse["origin"], morse["licence"], morse["available"]) == ("my-morse", "BSD-3-Clause", False)
-    assert morse["install"] == "pip install no_such_library"
+    assert morse["install"] == "pip install no_such_library.speech"
+    assert (found["TTS", "plain"]["licence"], found["TTS", "plain"]["available"]) == (None, True)
     text = engines(folder=outside).stdout
     assert "wrong [/x] library" in text
     assert "my-morse" in text

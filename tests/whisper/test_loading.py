@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,15 @@ def test_code_in_a_checkpoint_does_not_run(checkpoint: Callable[[str], Path], tm
         lambda found: found.pop("dims"),
         lambda found: found["dims"].update(n_mels=81),
         lambda found: found["dims"].update(n_text_layer=5),
+        lambda found: found["dims"].update(n_text_layer=10**9),
+        lambda found: found["dims"].update(n_text_head=0),
+        lambda found: found["dims"].update(n_text_head=-6),
+        lambda found: found["dims"].update(n_text_head=7),
+        lambda found: found["dims"].update(n_text_ctx=100),
+        lambda found: found["dims"].update(n_vocab="51864"),
         lambda found: found["model_state_dict"].popitem(),
+        lambda found: found["model_state_dict"].update({"decoder.ln.bias": 3}),
+        lambda found: found.update(alignment_heads=[[99, 99]]),
     ],
 )
 def test_what_is_no_whisper(
@@ -94,6 +104,38 @@ def test_what_is_no_whisper(
     folder = change(checkpoint(TINY), tmp_path, edit)
     with pytest.raises(ModelBroken):
         load_checkpoint(folder / "changed.pt", "changed")
+
+
+def test_more_weights_than_the_file_holds(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def spread(found: dict[str, Any]) -> None:
+        found["dims"]["n_audio_state"] = 600_000  # the attention alone would take terabytes
+        first = found["model_state_dict"]["encoder.conv1.weight"]
+        found["model_state_dict"]["encoder.conv1.weight"] = first[:1, :1, :1].expand(600_000, 80, 3)
+
+    folder = change(checkpoint(TINY), tmp_path, spread)
+    with pytest.raises(ModelBroken, match="fewer weights than it says"):
+        load_checkpoint(folder / "changed.pt", "spread")
+
+
+def test_a_packed_archive(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "packed.pt"
+    with (
+        zipfile.ZipFile(checkpoint(TINY) / "tiny.en.pt") as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in source.namelist():
+            packed.writestr(name, bytes(source.getinfo(name).file_size))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(ModelBroken, match="packed"):
+        load_checkpoint(path, "packed")
+
+
+def test_a_file_that_is_a_pickle_alone(tmp_path: Path) -> None:
+    path, marker = tmp_path / "tiny.pt", tmp_path / "ran"
+    path.write_bytes(pickle.dumps(Payload(marker)))
+    with pytest.raises(ModelBroken, match="something else than weights"):
+        load_checkpoint(path, "poisoned")
+    assert not marker.exists()
 
 
 def test_a_cut_file(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:

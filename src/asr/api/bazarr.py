@@ -27,6 +27,7 @@ from asr.transcript import LanguageGuess, TranscribeOptions
 from asr.windows import WindowOptions
 from core import errors
 from core.answers import MODEL_HEADER, JsonResponse, header_text
+from core.chains import Chain
 from core.disconnect import until_disconnect
 from core.heartbeat import with_heartbeat
 from core.model_entry import ModelRef
@@ -35,6 +36,7 @@ from utils import languages
 from utils.audio.pcm import PcmFile
 from utils.forms import UploadedFile
 
+Embeddings = Mapping[str, Sequence[float]]
 HEAD_SECONDS = 600.0
 """So much of a compressed file is decoded to tell its language."""
 _TEXT = "text/plain; charset=utf-8"
@@ -96,7 +98,7 @@ async def _asr(service: AsrService, request: Request, folder: Path) -> Response:
     fields = AsrFields.from_form(form)
     wanted = bazarr_requests.transcription(form, fields)
     recording = await bazarr_requests.recording(form, fields)
-    upload, model = recording.upload, service.host.resolve(wanted.model)
+    upload, chain = recording.upload, Chain(service.host.chain(wanted.model), service.host.resting)
     speakers = await read_speakers(service, wanted, folder, request.receive)
     audio = None
     if not recording.empty:
@@ -108,14 +110,14 @@ async def _asr(service: AsrService, request: Request, folder: Path) -> Response:
             channels=speakers.channels if speakers else 1,
         )
         audio = await until_disconnect(request.receive, decoding)
-    answer = _Answer(service, fields, wanted, upload, model, speakers)
+    answer = _Answer(service, fields, wanted, upload, chain, speakers)
     return await with_heartbeat(
         answer.made(audio),
         receive=request.receive,
         seconds=service.settings.heartbeat_seconds,
         blank=b" " if fields.output == "json" else b"\n",
         media_type=answer.media_type,
-        headers=lambda: answer.headers,
+        headers=lambda: answer.headers(chain.settle()),
     )
 
 
@@ -127,19 +129,18 @@ class _Answer:
     fields: AsrFields
     wanted: TranscriptionRequest
     upload: UploadedFile
-    model: ModelRef
+    chain: Chain
     speakers: SpeakersAsked | None
 
     @property
     def media_type(self) -> str:
         return "application/json" if self.fields.output == "json" else _TEXT
 
-    @property
-    def headers(self) -> dict[str, str]:
+    def headers(self, model: ModelRef) -> dict[str, str]:
         name = quote(self.upload.filename or "audio", safe="")
         return {
-            MODEL_HEADER: header_text(self.model.id),
-            "Asr-Engine": header_text(self.model.engine.replace("-", "_")),
+            MODEL_HEADER: header_text(model.id),
+            "Asr-Engine": header_text(model.engine.replace("-", "_")),
             "Content-Disposition": f'attachment; filename="{name}.{self.fields.output}"',
         }
 
@@ -147,28 +148,39 @@ class _Answer:
         """Return the answer; None is a recording without samples, in which nobody speaks."""
         options = self.wanted.options(self.service.settings)
         result = TranscriptResult(segments=(), duration=0.0, task=options.task, language=options.language)
-        embeddings: Mapping[str, Sequence[float]] | None = {} if self._tells_embeddings else None
+        embeddings: Embeddings | None = {} if self._tells_embeddings else None
         if audio is not None:
-            async with self._work(audio, options) as transcript:
-                await transcript.finish()
-                result = transcript.result(options.task, words=self.wanted.shows_words, layout=self.wanted.layout)
-                if self._tells_embeddings and isinstance(transcript, AttributedTranscript):
-                    embeddings = transcript.embeddings()
+            result, embeddings = await self._heard(audio, options)
         body = await asyncio.to_thread(_written, result, self.fields.output, embeddings)
         if not body and self.fields.output == "srt" and self.service.settings.empty_subtitle == "blank":
             body = b"\n"
-        return Response(body, media_type=self.media_type, headers=self.headers)
+        return Response(body, media_type=self.media_type, headers=self.headers(self.chain.model))
+
+    async def _heard(self, audio: PcmFile, options: TranscribeOptions) -> tuple[TranscriptResult, Embeddings | None]:
+        """Return the transcript, and the vectors of the speakers' voices where they are to be told."""
+
+        async def attempt(model: ModelRef) -> tuple[TranscriptResult, Embeddings | None]:
+            async with self._work(model, audio, options) as transcript:
+                await transcript.finish()
+                result = transcript.result(options.task, words=self.wanted.shows_words, layout=self.wanted.layout)
+                if self._tells_embeddings and isinstance(transcript, AttributedTranscript):
+                    return result, transcript.embeddings()
+                return result, {} if self._tells_embeddings else None
+
+        return await self.chain.run(attempt)
 
     @property
     def _tells_embeddings(self) -> bool:
         return self.fields.return_speaker_embeddings and self.speakers is not None
 
-    def _work(self, audio: PcmFile, options: TranscribeOptions) -> AbstractAsyncContextManager[AnyTranscript]:
+    def _work(
+        self, model: ModelRef, audio: PcmFile, options: TranscribeOptions
+    ) -> AbstractAsyncContextManager[AnyTranscript]:
         return transcribe(
             self.service,
             audio,
             options,
-            model=self.model,
+            model=model,
             speakers=self.speakers,
             naming=self.wanted.naming,
             sha256=self.upload.sha256,
@@ -177,7 +189,7 @@ class _Answer:
         )
 
 
-def _written(result: TranscriptResult, output: str, embeddings: Mapping[str, Sequence[float]] | None) -> bytes:
+def _written(result: TranscriptResult, output: str, embeddings: Embeddings | None) -> bytes:
     if output != "json":
         return FORMATS[output].render(result)
     body = {"language": result.language or "", "text": result.text, "segments": segment_objects(result)}
@@ -188,21 +200,25 @@ async def _detect_language(service: AsrService, request: Request, folder: Path) 
     form = await bazarr_requests.read(service, request, folder)
     fields = DetectFields.from_form(form)
     recording = await bazarr_requests.recording(form, fields)
-    model = service.host.resolve(fields.model)
-    guess = await until_disconnect(request.receive, _guess(service, recording, fields, model, folder))
-    return JsonResponse(_language_object(guess), headers={MODEL_HEADER: header_text(model.id)})
+    chain = Chain(service.host.chain(fields.model), service.host.resting)
+    guess = await until_disconnect(request.receive, _guess(service, recording, fields, chain, folder))
+    return JsonResponse(_language_object(guess), headers={MODEL_HEADER: header_text(chain.model.id)})
 
 
 async def _guess(
-    service: AsrService, recording: Recording, fields: DetectFields, model: ModelRef, folder: Path
+    service: AsrService, recording: Recording, fields: DetectFields, chain: Chain, folder: Path
 ) -> LanguageGuess:
     if recording.empty:
         return LanguageGuess(None)
     where = WindowOptions(seconds=fields.detect_lang_length, offset=fields.detect_lang_offset)
     upload, enough = recording.upload, HEAD_SECONDS + where.offset
     audio = await service.decode(upload.path, folder, raw_rate=recording.raw_rate, head_seconds=enough)
-    try:
+
+    async def attempt(model: ModelRef) -> LanguageGuess:
         return await service.detect_language(audio, where, model=model, sha256=upload.sha256)
+
+    try:
+        return await chain.run(attempt)
     except errors.NotSupported:
         return LanguageGuess(None)  # a model for English only: it has no opinion
 

@@ -96,7 +96,7 @@ async def _answer(service: AsrService, request: Request, **defaults: Any) -> Res
                 sha256=upload.sha256,
             )
 
-        chain = Chain(asked.models)
+        chain = Chain(asked.models, service.host.resting)
         if wanted.stream:
             return await _stream(service, request, asked, chain, work=work, stack=stack)
         answering = _whole(asked, chain, work, stack.pop_all())

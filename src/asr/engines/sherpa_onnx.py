@@ -5,7 +5,6 @@ What a folder holds is found out by core.sherpa. Models made for streams listen 
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
-from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments
+from asr.engines.sherpa_onnx_languages import UNTOLD, known_languages, wanted_language
+from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments, stretch
 from asr.engines.sherpa_onnx_stream import SherpaStream, finish, hotwords
 from asr.engines.sherpa_onnx_text import Heard, heard, segments
 from asr.stream import AsrStream
@@ -25,7 +25,6 @@ from core import sherpa
 from core.devices import usable_cores
 from core.engines import EngineContext, EngineOptions
 from core.errors import InternalError, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
-from utils import languages
 from utils.audio.pcm import Audio, Samples
 
 _MOST_THREADS = 4
@@ -34,11 +33,6 @@ _WINDOW_SECONDS = 20.0
 _MIN_SECONDS = 0.1
 _CONFIGURED = frozenset({"whisper", "nemo_canary"})
 """Families whose language and task are set for all calls at once."""
-_KNOWN_LANGUAGES = {
-    "sense_voice": ("zh", "en", "ja", "ko", "yue"),
-    "cohere_transcribe": ("ar", "de", "el", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "vi", "zh"),
-}
-_CANARY_LANGUAGE = re.compile(r"<\|([a-z]{2})\|> \d+")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,9 +55,6 @@ class SherpaOnnxEngine(WindowEngine):
     requires = ("sherpa_onnx",)
     extra = "sherpa"
     licence = "Apache-2.0"
-
-    streams: bool = False
-    """Whether `open_stream` works: the model was made for audio that still comes. Set by `load`."""
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
@@ -91,7 +82,7 @@ class SherpaOnnxEngine(WindowEngine):
         self.slots = max(self.context.workers, 1)
         self.batch_size = options.batch_size
         self.window_seconds = _WHISPER_SECONDS if model.family == "whisper" else _WINDOW_SECONDS
-        self.languages = self._known_languages(folder)
+        self.languages = known_languages(model, options.languages)
         self._prove()
 
     def close(self) -> None:
@@ -101,13 +92,13 @@ class SherpaOnnxEngine(WindowEngine):
     @property
     def multilingual(self) -> bool:
         """Whether the language is detected on every window: SenseVoice cannot be told the one of the first."""
-        return self._model.family == "sense_voice"
+        return self._model.family in UNTOLD
 
     def check(self, options: TranscribeOptions) -> None:
         """Raise UnsupportedTask, or UnsupportedParameter for what the model cannot be told."""
         if options.task == "translate" and not self._translates:
             raise UnsupportedTask(f"{self._name} cannot translate", param="task")
-        self._wanted_language(options)
+        self._wanted(options)
         refused = {
             "prompt": options.prompt,
             "hotwords": options.hotwords and not self._favours_words,
@@ -124,7 +115,7 @@ class SherpaOnnxEngine(WindowEngine):
         del previous
         require_finite(audio)
         self.check(options)
-        language = self._wanted_language(options)
+        language = self._wanted(options)
         samples = np.ascontiguousarray(audio.samples, dtype=np.float32)
         return SherpaWork(key=(language, options.task), samples=samples, options=options, language=language)
 
@@ -151,7 +142,7 @@ class SherpaOnnxEngine(WindowEngine):
         if not self.streams:
             raise NotSupported(f"{self._name} writes whole recordings only; streams need a streaming model")
         self.check(options)
-        return SherpaStream(self._loaded(), options)
+        return SherpaStream(self._loaded(), options, stretch=stretch(self._model))
 
     @property
     def _name(self) -> str:
@@ -173,6 +164,9 @@ class SherpaOnnxEngine(WindowEngine):
     def _favours_words(self) -> bool:
         return self._model.family == "transducer" and self.options.decoding_method == "modified_beam_search"
 
+    def _wanted(self, options: TranscribeOptions) -> str | None:
+        return wanted_language(options, self.languages, family=self._model.family, name=self._name)
+
     def _loaded(self) -> Any:
         if self._recognizer is None:
             raise InternalError("the model is not loaded")
@@ -186,40 +180,6 @@ class SherpaOnnxEngine(WindowEngine):
         except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
             reason = str(error).replace(str(self.context.model), self._name)
             raise ModelBroken(f"sherpa-onnx cannot {doing} {self._name}: {reason}") from error
-
-    def _known_languages(self, folder: Path) -> tuple[str, ...]:
-        named = tuple(code.strip() for code in self.options.languages.split(",") if code.strip())
-        if named:
-            return named
-        if self._model.family == "whisper":
-            codes = self._model.facts.get("all_language_codes", "")
-            return tuple(codes.split(",")) if self._multilingual_whisper and codes else ("en",)
-        if self._model.family == "nemo_canary":
-            tokens = self._model.files.get("tokens", folder / "tokens.txt").read_text(encoding="utf-8")
-            return tuple(dict.fromkeys(_CANARY_LANGUAGE.findall(tokens)))
-        return _KNOWN_LANGUAGES.get(self._model.family, ())
-
-    def _wanted_language(self, options: TranscribeOptions) -> str | None:
-        """Return the language to write, None where the model decides. Raises UnsupportedParameter."""
-        param = "language" if options.language else "languages"
-        given = (options.language,) if options.language else options.languages
-        known = [self._known(code, param) for code in given]
-        if len(known) > 1:
-            raise UnsupportedParameter(f"{self._name} cannot choose between languages", param=param)
-        if known and self.multilingual:
-            raise UnsupportedParameter(f"{self._name} detects the language and cannot be told it", param=param)
-        if known:
-            return known[0]
-        if len(self.languages) == 1:
-            return self.languages[0]
-        # These two write English where nothing is said.
-        return "en" if self._model.family in {"nemo_canary", "cohere_transcribe"} else None
-
-    def _known(self, code: str, param: str) -> str:
-        found = languages.nearest(code, self.languages) if self.languages else code
-        if found is None:
-            raise UnsupportedParameter(f"{self._name} does not know the language {code!r}", param=param)
-        return found
 
     def _whole(self, works: Sequence[SherpaWork]) -> list[Heard]:
         recognizer = self._loaded()
@@ -263,7 +223,8 @@ class SherpaOnnxEngine(WindowEngine):
         with self._foreign_errors("decode with"):
             while ready := [stream for stream in found if recognizer.is_ready(stream)]:
                 recognizer.decode_streams(ready)
-        return [heard(recognizer.get_result_all(stream)) for stream in found]
+        factor = stretch(self._model)
+        return [heard(recognizer.get_result_all(stream), stretch=factor) for stream in found]
 
     def _text(self, work: SherpaWork, found: Heard) -> WindowText:
         language = work.language or (found.language if self._detects else None)

@@ -10,6 +10,11 @@ from pydantic import Field
 from core.engines import EngineOptions
 from core.sherpa import SherpaModel, joined
 
+_FRAMES = 4
+"""Frames that the library takes a step of every CTC model of streams for."""
+_PAUSES = {"rule1_min_trailing_silence": 2.4, "rule2_min_trailing_silence": 1.2}
+"""Its own pauses, in seconds, that end a text: before anything was said, and behind it."""
+
 
 class SherpaOnnxOptions(EngineOptions):
     """Options of the sherpa-onnx engine. The family of a model is told by its files and the metadata in them."""
@@ -33,6 +38,13 @@ class SherpaOnnxOptions(EngineOptions):
     batch_size: int = Field(default=1, ge=1, le=64, description="The most windows decoded in one call.")
 
 
+def stretch(model: SherpaModel) -> float:
+    """Return what the library's times of a model have to be multiplied by."""
+    if model.kind == "online" and model.family.endswith("_ctc"):
+        return (model.fact("subsampling_factor") or _FRAMES) / _FRAMES
+    return 1.0
+
+
 def arguments(model: SherpaModel, options: SherpaOnnxOptions, *, folder: Path, threads: int) -> dict[str, Any]:
     """Return what the library's `from_<family>` is called with."""
     found: dict[str, Any] = {name: str(path) for name, path in model.files.items()}
@@ -52,7 +64,8 @@ def arguments(model: SherpaModel, options: SherpaOnnxOptions, *, folder: Path, t
     if model.family == "cohere_transcribe":
         found |= {"use_itn": options.itn, "use_punct": options.itn}
     if model.kind == "online":
-        return {**found, "enable_endpoint_detection": True}
+        pauses = {name: seconds / stretch(model) for name, seconds in _PAUSES.items()}
+        return {**found, **pauses, "enable_endpoint_detection": True}
     if model.family == "transducer":
         nemo = model.facts.get("model_type", "").startswith("EncDec")
         found |= {"model_type": "nemo_transducer" if nemo else "transducer"}

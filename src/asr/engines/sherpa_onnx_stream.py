@@ -19,10 +19,14 @@ _TAIL = np.zeros(round(0.66 * AsrEngine.sample_rate), np.float32)
 
 
 class SherpaStream(AsrStream):
-    """Audio of one speaker through a recogniser of streams: what it says ends at a pause, or after 20 seconds."""
+    """Audio of one speaker through a recogniser of streams: what it says ends at a pause, or after 20 seconds.
 
-    def __init__(self, recognizer: Any, options: TranscribeOptions) -> None:
+    `stretch` is what the library's times of tokens are multiplied by.
+    """
+
+    def __init__(self, recognizer: Any, options: TranscribeOptions, *, stretch: float) -> None:
         self._recognizer = recognizer
+        self._stretch = stretch
         self._words = options.word_timestamps
         self._stream = recognizer.create_stream(hotwords(options))
         self._taken = 0
@@ -57,7 +61,7 @@ class SherpaStream(AsrStream):
         result = self._recognizer.get_result_all(self._stream)
         began = float(getattr(result, "start_time", 0.0))
         end = self._taken / AsrEngine.sample_rate
-        return segments(heard(result), end, words=self._words, offset=min(began, end))
+        return segments(heard(result, stretch=self._stretch), end, words=self._words, offset=min(began, end))
 
 
 def finish(stream: Any) -> None:

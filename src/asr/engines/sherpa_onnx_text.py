@@ -30,12 +30,15 @@ class Heard:
     language: str | None = None
 
 
-def heard(result: Any) -> Heard:
-    """Return a result of the library, an OfflineRecognitionResult or OnlineRecognizerResult, as plain values."""
+def heard(result: Any, *, stretch: float = 1.0) -> Heard:
+    """Return a result of the library, an OfflineRecognitionResult or OnlineRecognizerResult, as plain values.
+
+    `stretch` is what the times of its tokens are multiplied by.
+    """
     return Heard(
         text=str(result.text).strip(),
         tokens=_tokens(result),
-        starts=_numbers(result, "timestamps"),
+        starts=tuple(stretch * start for start in _numbers(result, "timestamps")),
         lengths=_numbers(result, "durations"),
         logprobs=_numbers(result, "ys_log_probs") or _numbers(result, "ys_probs"),
         parts=tuple(_parts(result)),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigurationError, ModelBroken
+from core.errors import ConfigurationError, InsufficientMemory, ModelBroken
 
-_MELS = (80, 128)
-_AUDIO_POSITIONS = 1500
-"""Those of a window of 30 seconds: with another number the timestamps would mean something else."""
+_SIZES = {"n_mels": (80, 128), "n_audio_ctx": (1500,), "n_text_ctx": (448,), "n_vocab": (51864, 51865, 51866)}
+"""What the sizes of all Whispers are: windows, timestamps and tokens mean the same in each."""
+_MOST_LAYERS = 64
 # What torch.load and a model raise for a file that is none of theirs.
-_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError)
+_DAMAGE = (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError, zipfile.BadZipFile)
 
 
 def checkpoint_file(model: Path | None, name: str) -> Path:
@@ -36,28 +37,60 @@ def load_checkpoint(path: Path, name: str) -> Any:
     """Return the openai-whisper model of a file, on the CPU in float32, with the heads that word times come from.
 
     Those are what the file says ("alignment_heads", pairs of layer and head), or the library for a file named as one of
-    its models ("base.pt"); else the upper half of the layers, whose times are coarser. Raises ModelBroken, also for a
-    file that holds more than weights and plain data; MemoryError and the like pass.
+    its models ("base.pt"); else the upper half of the layers, whose times are coarser. Raises InsufficientMemory, and
+    ModelBroken, also for a file that holds more than weights and plain data.
     """
     import torch
     import whisper
 
     try:
+        _refuse_packed(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        dims = whisper.ModelDimensions(**checkpoint["dims"])
-        if dims.n_mels not in _MELS or dims.n_audio_ctx != _AUDIO_POSITIONS:
-            raise ModelBroken(f"{name} is no Whisper model: {dims.n_mels} mels, {dims.n_audio_ctx} audio positions")
+        dims, weights = whisper.ModelDimensions(**checkpoint["dims"]), checkpoint["model_state_dict"]
+        _check(dims, weights, most=path.stat().st_size)
         model = whisper.Whisper(dims)
-        model.load_state_dict(checkpoint["model_state_dict"])
+        model.load_state_dict(weights)
         _set_heads(model, checkpoint.get("alignment_heads"), path.stem)
     except pickle.UnpicklingError as error:
         raise ModelBroken(f"the checkpoint of {name} holds something else than weights; it was not loaded") from error
-    except _DAMAGE as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise
+    except (MemoryError, *_DAMAGE) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise InsufficientMemory(f"the machine has no memory left for {name}") from error
         reason = str(error).replace(str(path), name).partition("\n")[0]
         raise ModelBroken(f"openai-whisper cannot load {name}: {type(error).__name__}: {reason}") from error
     return model.eval()
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise ValueError for an archive that unpacks to more than it is: PyTorch writes them unpacked."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("the archive is packed")
+
+
+def _check(dims: Any, weights: Any, *, most: int) -> None:
+    """Raise ValueError for sizes that no Whisper has, or weights that are not theirs or more than `most` numbers.
+
+    What is refused here would take any amount of memory or time, or fail in the middle of a request.
+    """
+    import torch
+    from whisper.model import AudioEncoder, TextDecoder
+
+    for name, value in vars(dims).items():
+        allowed = _SIZES.get(name, range(1, _MOST_LAYERS + 1) if name.endswith("_layer") else range(1, most))
+        if type(value) is not int or value not in allowed:
+            raise ValueError(f"no Whisper model has {name}={value!r}"[:200])
+    if dims.n_audio_state % dims.n_audio_head or dims.n_text_state % dims.n_text_head:
+        raise ValueError("the heads do not share the states evenly")
+    if sum(tensor.numel() for tensor in weights.values()) > most:
+        raise ValueError("the file holds fewer weights than it says")
+    sizes = list(vars(dims).values())
+    with torch.device("meta"):  # which takes no memory
+        sides = torch.nn.ModuleDict({"encoder": AudioEncoder(*sizes[:5]), "decoder": TextDecoder(*sizes[5:])})
+    wanted = sides.state_dict()
+    if any(name not in weights or weights[name].shape != tensor.shape for name, tensor in wanted.items()):
+        raise ValueError("the weights are not those of a model of its sizes")
 
 
 def make_half(model: Any) -> None:

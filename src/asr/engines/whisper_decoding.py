@@ -70,7 +70,7 @@ class TorchDecoder:
                     replace(work, language=guess.language, language_probability=guess.probability, encoding=row.clone())
                     for work, guess, row in zip(works, self._guesses(works, features), features, strict=True)
                 ]
-            results = self._library.decode(self._model, features, self._told(first))
+            results = self._results(features, self._told(first))
             return [
                 self._decided(work, self._attempt(work, result), row)
                 for work, result, row in zip(works, results, features, strict=True)
@@ -90,7 +90,7 @@ class TorchDecoder:
             features = self._encoded(works)
             if not bool(self._torch.isfinite(features).all()):
                 return False
-            results = self._library.decode(self._model, features, self._told(first, **exactly))
+            results = self._results(features, self._told(first, **exactly))
             attempts = [self._attempt(work, result) for work, result in zip(works, results, strict=True)]
             if align:
                 self._text(first, replace(attempts[0], no_speech_prob=0.0), features[0])
@@ -130,6 +130,12 @@ class TorchDecoder:
             for at, row in zip(new, self._model.encoder(mels.half() if self._half else mels), strict=True):
                 rows[at] = row
         return self._torch.stack(rows)
+
+    def _results(self, features: Any, told: Any) -> list[Any]:
+        """Decode encoded windows: where each has several hypotheses one by one, for the library mixes them up."""
+        if (told.beam_size or told.best_of or 1) == 1:
+            return list(self._library.decode(self._model, features, told))
+        return [self._library.decode(self._model, row, told) for row in features]
 
     def _guesses(self, works: Sequence[TorchWork], features: Any) -> list[LanguageGuess]:
         _, found = self._library.detect_language(self._model, features)

@@ -17,7 +17,8 @@ class WhisperOptions(EngineOptions):
         default=None,
         ge=1,
         le=64,
-        description="The most windows decoded in one call; by default 1 on a CPU and 8 on a GPU.",
+        description="The most windows in one call; by default 1 on a CPU and 8 on a GPU. They are encoded together, "
+        "and decoded together where each has one hypothesis.",
     )
     multilingual: bool = Field(
         default=False, description="Whether the language is detected anew in every window, where none was given."

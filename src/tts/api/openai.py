@@ -65,7 +65,7 @@ def router(service: TtsService, consents: Consents) -> APIRouter:
                     utterance = service.utterance(wanted.input, model, named, wanted.options(), wanted.delivery())
                     return await _answer(service, request, wanted, utterance, own=own, stack=stack)
 
-            return await Chain(models).run(attempt)
+            return await Chain(models, service.host.resting).run(attempt)
 
     return routes
 

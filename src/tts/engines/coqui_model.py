@@ -34,10 +34,12 @@ log = logging.getLogger(__name__)
 class CoquiOptions(EngineOptions):
     """Options of the Coqui engine; unset means what the model's config.json says."""
 
-    temperature: float | None = Field(default=None, ge=0, le=2, description="XTTS: randomness; 0 is greedy.")
+    temperature: float | None = Field(default=None, ge=0, le=2, description="XTTS, Tortoise: randomness; 0 is greedy.")
     top_k: int | None = Field(default=None, ge=1, description="XTTS: candidates per step.")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="XTTS: probability mass of the candidates.")
-    repetition_penalty: float | None = Field(default=None, ge=1, description="XTTS: 1 means none.")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="XTTS, Tortoise: probability mass of the candidates."
+    )
+    repetition_penalty: float | None = Field(default=None, ge=1, description="XTTS, Tortoise: 1 means none.")
     stream_chunk_size: int | None = Field(
         default=None, ge=1, description="XTTS: audio tokens per chunk; 20 are 0.93 seconds."
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.errors import InvalidRequest, ModelBroken, NotSupported, UnsupportedParameter
+from core.errors import InvalidRequest, ModelBroken, NotSupported, TextTooLong, UnsupportedParameter
 from tts.engines.coqui_checkpoint import read_config
 from tts.engines.coqui_files import SINGLE_SPEAKER, CoquiFolder
 from tts.engines.coqui_model import CoquiModel, CoquiOptions, check_reference, checked, is_speakable
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
+from utils.text import sentences
 
 WEIGHTS = (
     *("autoregressive.pth", "diffusion_decoder.pth", "clvp2.pth", "vocoder.pth"),
@@ -21,6 +22,8 @@ WEIGHTS = (
 PRESET = "ultra_fast"
 LATENT_RATE, DIFFUSION_RATE = 22_050, 24_000
 SHORTEST_REFERENCE = 1.0
+MAX_TOKENS = 398
+"""What the library reads at once, without the one that it adds; numbers are many, as it spells them out."""
 
 
 class TortoiseModel(CoquiModel):
@@ -63,7 +66,7 @@ class TortoiseModel(CoquiModel):
         self._cloned.pop(voice.id, None)
 
     def speak(self, text: str, voice: Voice, options: SpeechOptions) -> Generator[Samples, None, None]:
-        """Yield the samples of the piece in one chunk."""
+        """Yield the samples of the piece in one chunk, in more where it has more tokens than the model reads."""
         if options.speed != 1.0:
             raise UnsupportedParameter("this model speaks at one speed", param="speed")
         self.language(options.language)
@@ -79,13 +82,24 @@ class TortoiseModel(CoquiModel):
                 how[name] = value
         if options.temperature is not None:
             how["temperature"] = options.temperature
-        yield self._made(text, latents, seed=options.seed, **how)
+        for piece in self._pieces(text):
+            yield self._made(piece, latents, seed=options.seed, **how)
 
     def try_out(self) -> Samples:
         """Return a word, made with as little work as the model can do."""
         return self._made(
             "One.", self._own, seed=0, num_autoregressive_samples=1, max_mel_tokens=32, diffusion_iterations=4
         )
+
+    def _pieces(self, text: str) -> Iterator[str]:
+        if len(self._model.tokenizer.encode(text)) <= MAX_TOKENS:
+            if is_speakable(text):
+                yield text
+        elif len(text) < 2:  # noqa: PLR2004 - a single character cannot be halved
+            raise TextTooLong("one character of the text has more tokens than the model reads", param="input")
+        else:
+            for half in sentences.split(text, max_chars=(len(text) + 1) // 2):
+                yield from self._pieces(half)
 
     def _made(self, text: str, latents: Any, *, seed: int | None, **how: Any) -> Samples:
         if how.get("temperature") == 0:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from core.crispasr import CrispasrOptions, Opened, companion, foreign_errors, open_session
+from core import gguf
+from core.crispasr import CrispasrOptions, Opened, companion, foreign_errors, model_file, open_session
 from core.engines import EngineContext
 from core.errors import (
     ConfigurationError,
@@ -19,8 +20,10 @@ from core.errors import (
     ModelBroken,
     UnsupportedParameter,
     VoiceNotFound,
+    VoiceStackError,
 )
 from tts.engine import TtsEngine
+from tts.engines.crispasr_text import harmless, load_espeak
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
@@ -60,7 +63,7 @@ class CrispasrTtsEngine(TtsEngine):
 
     Options = CrispasrTtsOptions
     options: CrispasrTtsOptions
-    requires = ("crispasr",)
+    requires = ("crispasr", "espeakng_loader")
     extra = "crispasr"
     first_chars = 48
 
@@ -68,6 +71,7 @@ class CrispasrTtsEngine(TtsEngine):
         super().__init__(context)
         self._opened: Opened | None = None
         self._lock = threading.Lock()
+        self._language: str | None = None
         self._speakers: tuple[str, ...] = ()
         self._references: dict[str, tuple[Audio, str | None]] = {}
         self._speaking: tuple[str, str] | None = None
@@ -75,12 +79,14 @@ class CrispasrTtsEngine(TtsEngine):
 
     def load(self) -> None:
         """Open the model and say a few numbers; ConfigurationError (and ModelBroken) says what is wrong."""
+        load_espeak()
         self._open()
         opened = self._loaded()
         session = opened.session
         if "tts" not in opened.verbs:
             raise ConfigurationError(f"{self._name} ({opened.backend}) does not speak; it is for the ASR service")
-        self.languages = (self.options.language,) if self.options.language else ()
+        self._language = self.options.language or _language_of(opened.path)
+        self.languages = (self._language,) if self._language else ()
         self._speakers = tuple(dict.fromkeys(name for name in session.speakers() if name))
         chosen = self.options.speaker
         if chosen and self._speakers and not chosen.isdigit() and chosen not in self._speakers:
@@ -106,14 +112,17 @@ class CrispasrTtsEngine(TtsEngine):
     @classmethod
     def list_voices(cls, model: Path) -> Sequence[Voice]:
         """Return the default voice: what speakers a model has is known when it is loaded."""
-        del model
-        return (Voice(id=DEFAULT_VOICE, name=DEFAULT_VOICE),)
+        try:
+            language = _language_of(model_file(EngineContext(model=model), CrispasrOptions()))
+        except VoiceStackError:
+            language = None
+        return (Voice(id=DEFAULT_VOICE, name=DEFAULT_VOICE, language=language),)
 
     def voices(self) -> Sequence[Voice]:
         """Return the default voice, or one for each speaker of the loaded model, that of the options first."""
         chosen = self.options.speaker
         names = sorted(self._speakers, key=lambda name: name != chosen) or [DEFAULT_VOICE]
-        return [Voice(id=name, name=name, language=self.options.language) for name in names]
+        return [Voice(id=name, name=name, language=self._language) for name in names]
 
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:
         """Speak one piece as one chunk. Raises VoiceNotFound, UnsupportedParameter, InvalidAudio."""
@@ -132,7 +141,7 @@ class CrispasrTtsEngine(TtsEngine):
             with foreign_errors("speak this text", InternalError):
                 if "src-tgt-language" in opened.verbs:
                     opened.session.set_target_language(language)
-                samples = _usable(opened.session.synthesize(" ".join(text.split())))
+                samples = _usable(opened.session.synthesize(harmless(text)))
         yield Audio(samples, self.sample_rate)
 
     def clone(self, voice: Voice, reference: Audio) -> None:
@@ -192,6 +201,12 @@ class CrispasrTtsEngine(TtsEngine):
                 session.set_speaker_name(self.options.speaker)
             elif voice := companion(self._loaded().path, self.options.voice, "voice"):
                 session.set_voice(str(voice), self.options.voice_text)
+
+
+def _language_of(path: Path) -> str | None:
+    """Return the language of a Piper voice; files of other architectures name none."""
+    found = gguf.piper_voice(path)
+    return found[0] if found else None
 
 
 def _usable(samples: Any) -> Samples:

@@ -29,8 +29,6 @@ from tts.engines.timings import Symbol, timed
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio, Samples
 
-log = logging.getLogger(__name__)
-
 STYLE_BYTES = 256 * 4
 _DURATIONS = ("Round", "Clip")
 """The operators that make the frames of each phoneme, at the end of the duration predictor."""
@@ -134,7 +132,7 @@ class KokoroEngine(TtsEngine):
         EspeakWrapper.available_voices.cache_clear()
 
     def check(self, text: str, voice: Voice, options: SpeechOptions) -> None:
-        """Raise InvalidRequest for kanji where nothing can read them, UnsupportedParameter for a language."""
+        """Raise InvalidRequest for ideographs that nothing here can read, UnsupportedParameter for a language."""
         kokoro_phonemes.check(text, _espeak_code(voice, options.language))
 
     def synthesize(self, text: str, voice: Voice, options: SpeechOptions) -> Iterator[Audio]:

@@ -1,6 +1,7 @@
 """The phonemes Kokoro reads: espeak-ng's, and for Chinese and Japanese those of misaki, which it was trained with.
 
-espeak-ng tells no tones of Chinese that Kokoro knows, and cannot read kanji; misaki and its dictionaries are extras.
+espeak-ng tells no tones of Chinese that Kokoro knows, without which "buy" is "sell", and cannot read kanji; misaki and
+its dictionaries are extras.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ log = logging.getLogger(__name__)
 KNOWN_TEXTS = 1024
 """How many texts' phonemes are remembered."""
 EXTRAS = {"ja": "kokoro-ja", "cmn": "kokoro-zh"}
+_LANGUAGES = {"ja": "Japanese", "cmn": "Chinese"}
 _PACKAGES = {
     "ja": ("misaki", "fugashi", "unidic_lite", "jaconv", "mojimoji"),
     "cmn": ("misaki", "pypinyin", "jieba", "cn2an", "ordered_set"),
 }
 _SWITCHES = re.compile(r"\((?:cmn|en-?us|en-?gb|fr-?fr|pt-?br|en|es|fr|hi|it|ja|pt|zh)\)")
 """How espeak-ng marks a word it reads in another language; the marks themselves must not be spoken."""
-_KANJI = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_IDEOGRAPHS = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 """Ideographs and the three marks among them: the repeated one, the closing one and the zero."""
 _LATIN = re.compile(r"([A-Za-z][A-Za-z' -]*)")
 
@@ -37,13 +39,11 @@ def missing(code: str) -> tuple[str, ...]:
 
 
 def check(text: str, code: str) -> None:
-    """Raise InvalidRequest for kanji where nothing can read them."""
-    if code == "ja" and _KANJI.search(text) and missing(code):
-        # espeak-ng would say "Chinese letter" for each.
-        raise InvalidRequest(
-            f"kokoro reads Japanese in kana only, not in kanji; pip install 'voice-stack[{EXTRAS[code]}]' reads both",
-            param="input",
-        )
+    """Raise InvalidRequest, naming the extra, for ideographs where nothing that is installed can read them."""
+    if code in EXTRAS and _IDEOGRAPHS.search(text) and missing(code):
+        # espeak-ng would say "Chinese letter" for each of Japanese, and leave out the tones of Chinese.
+        known = "reads Japanese in kana only" if code == "ja" else "cannot read Chinese"
+        raise InvalidRequest(f"kokoro {known} here; pip install 'voice-stack[{EXTRAS[code]}]'", param="input")
 
 
 class Phonemizer:
@@ -52,7 +52,7 @@ class Phonemizer:
     def __init__(self, tokenizer: Any, cache: Path | None) -> None:
         self._tokenizer = tokenizer
         self._cache = cache
-        self._readers: dict[str, Callable[[str], str]] = {}
+        self._readers: dict[str, Callable[[str], str] | None] = {}
         self.phonemes = lru_cache(maxsize=KNOWN_TEXTS)(self._phonemes)
 
     def _phonemes(self, text: str, code: str) -> str:
@@ -71,17 +71,16 @@ class Phonemizer:
 
     def _reader(self, code: str) -> Callable[[str], str] | None:
         """Return what reads a language better than espeak-ng, None where nothing does or it is not installed."""
-        if code not in _PACKAGES:
+        if code not in EXTRAS:
             return None
         if code not in self._readers:
-            if absent := missing(code):
+            self._readers[code] = None
+            if missing(code):
                 log.warning(
-                    "espeak-ng reads %s, which Kokoro was not trained with; pip install 'voice-stack[%s]' brings %s",
-                    {"ja": "Japanese", "cmn": "Chinese, without its tones"}[code],
+                    "espeak-ng reads %s; with voice-stack[%s] it is read as Kokoro was trained",
+                    _LANGUAGES[code],
                     EXTRAS[code],
-                    ", ".join(absent),
                 )
-                self._readers[code] = lambda text: self._espeak(text, code)
             else:
                 self._readers[code] = self._japanese() if code == "ja" else self._chinese()
         return self._readers[code]

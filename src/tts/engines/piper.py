@@ -28,8 +28,6 @@ from tts.voice import SpeechOptions, Voice
 from utils import languages
 from utils.audio.pcm import Audio, Samples
 
-log = logging.getLogger(__name__)
-
 LOUDNESS = 0.75
 """Peak of the first thing a speaker says; whatever is too loud with the factor that makes it so lowers that."""
 _FAINT = 0.05
@@ -89,6 +87,8 @@ class PiperEngine(TtsEngine):
         from piper import PiperVoice
         from piper.config import PiperConfig
 
+        # It warns of every symbol that a model lacks, in every text.
+        logging.getLogger("piper").setLevel(logging.ERROR)
         path = _config_file(self.context.model) if self.context.model else None
         if path is None:
             raise ConfigurationError("the piper engine needs a folder with NAME.onnx and NAME.onnx.json")

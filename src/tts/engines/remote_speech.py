@@ -74,6 +74,7 @@ class RemoteTtsEngine(TtsEngine):
         except BaseException:
             server.close()
             raise
+        self.slots = self.options.concurrency
         self._voices = {voice.id: voice for voice in found}
         spoken = {language_of(voice.language): None for voice in found if voice.language}
         every = all(voice.language for voice in found)
@@ -109,7 +110,7 @@ class RemoteTtsEngine(TtsEngine):
         if not normalize.has_speech(text):
             return
         limit = _MAX_SECONDS * self.sample_rate * _SAMPLE_BYTES
-        with server.stream(path, limit=limit, **content) as chunks:
+        with server.sound(path, limit=limit, **content) as chunks:
             yield from self._audio(server, chunks)
 
     def _audio(self, server: Remote, chunks: Iterator[bytes]) -> Iterator[Audio]:

@@ -65,6 +65,7 @@ class SherpaOnnxEngine(TtsEngine):
     licence = "Apache-2.0; espeak-ng beside it is GPL-3.0"
     max_chars = 250
     first_chars = 32
+    speed_range = _USUAL_SPEEDS
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
@@ -98,6 +99,8 @@ class SherpaOnnxEngine(TtsEngine):
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelBroken(f"sherpa-onnx cannot load the {model.family} model: {error}") from error
         self.sample_rate = int(self._tts.sample_rate)
+        if self.sample_rate <= 0:
+            raise ModelBroken(f"the {model.family} model does not say its sample rate")
         self._numbers = {voice.id: number for number, voice in enumerate(voices_of(model))}
         named = tuple(code.strip() for code in self.options.languages.split(",") if code.strip())
         self.languages = named or languages_of(model)

@@ -11,7 +11,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelBroken, UnsupportedParameter
+from core.errors import UnsupportedParameter
+from core.sherpa_checks import read_symbols
 
 LONGEST = 400
 """Phonemes that are spoken at once; Kokoro's styles are for 509 at most."""
@@ -60,15 +61,6 @@ class Phonemes:
             for each in unicodedata.normalize("NFC", phonemes)
         )
         return "".join(each for each in "".join(composed) if each in self._symbols).strip()
-
-
-def read_symbols(tokens: Path) -> frozenset[str]:
-    """Return the symbols of a tokens.txt, lines of a symbol and its number; a line of a number alone is the blank."""
-    try:
-        lines = tokens.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ModelBroken(f"{tokens.name} cannot be read: {error}") from error
-    return frozenset(line.split()[0] if len(line.split()) > 1 else " " for line in lines if line.strip())
 
 
 def _short(phonemes: str) -> list[str]:

@@ -23,10 +23,10 @@ from core.engines import Device, Runtime
 from core.errors import VoiceStackError
 from core.registry import EngineRegistry
 from tts import engine_factory as tts_engines
+from tts.settings import TtsSettings
 from utils.audio import ffmpeg
 from voice_stack import __version__
 from voice_stack.cli import runner
-from voice_stack.cli.engines import install_line
 
 Mark = Literal["ok", "note", "problem"]
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
@@ -121,19 +121,13 @@ def _engines() -> Iterator[Finding]:
 def _engine(kind: str, name: str, registry: EngineRegistry[Any]) -> Iterator[Finding]:
     engine = registry.get(name)
     missing = engine.missing()
-    how = f"not installed: {install_line(engine, missing)}" if missing else "installed"
+    how = f"not installed: {engine.install_line()}" if missing else "installed"
     yield Finding(f"engine {kind}/{name}", "note" if missing else "ok", how)
 
 
 def _service(name: runner.Name) -> Iterator[Finding]:
     settings = runner.load_settings(name)
-    task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
-    try:
-        model = Catalogue.of(settings.places, engine=settings.engine).resolve(settings.model, task)
-        missing = f"not installed; run: voice-stack models pull {model.id}"
-        yield Finding(f"{name} model", "ok" if model.installed else "problem", str(model.path or missing))
-    except VoiceStackError as error:
-        yield Finding(f"{name} model", "problem", error.message)
+    yield from _guarded(f"{name} model", _models(name, settings))
     try:
         found = devices.hardware()
         for index in devices.spread(settings.device, settings.device_index, found):
@@ -145,6 +139,27 @@ def _service(name: runner.Name) -> Iterator[Finding]:
     yield _port(name, settings.host, settings.port)
 
 
+def _models(name: runner.Name, settings: AsrSettings | TtsSettings) -> Iterator[Finding]:
+    """Tell of the default model, or of each of a chain, of which not all need be here."""
+    task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
+    engines = (asr_engines if name == "asr" else tts_engines).registry().names()
+    catalogue = Catalogue.of(settings.places, engine=settings.engine)
+    chain = catalogue.chain(settings.model, task)
+    absent: Mark = "note" if chain else "problem"
+    for wanted in chain or (settings.model,):
+        try:
+            model = catalogue.resolve(wanted, task)
+        except VoiceStackError as error:
+            if chain and wanted.partition("/")[0] in engines:
+                yield Finding(f"{name} model", "ok", f"{wanted} needs no files")
+            else:
+                yield Finding(f"{name} model", absent, error.message)
+            continue
+        here = str(model.path or f"{model.id} needs no files")
+        missing = f"not installed; run: voice-stack models pull {model.id}"
+        yield Finding(f"{name} model", "ok" if model.installed else absent, here if model.installed else missing)
+
+
 def _diarization(settings: AsrSettings) -> Finding:
     """Tell of the model that tells who speaks, without which the service does all the rest."""
     subject = "diarization model"
@@ -153,12 +168,13 @@ def _diarization(settings: AsrSettings) -> Finding:
         model = catalogue.resolve(settings.diarization_model, DIARIZATION)
         engines = diarizers.registry()
         engines.check(settings.diarization_engine)
-        missing = engines.get(model.engine).missing()
+        engine = engines.get(model.engine)
+        missing = engine.missing()
         devices.choose(settings.diarization_device, devices.hardware(), index=settings.device_index[0])
     except VoiceStackError as error:
         return Finding(subject, "problem", error.message)
     if missing:
-        return Finding(subject, "note", f"{model.id} needs the engine {model.engine}, which is not installed")
+        return Finding(subject, "note", f"{model.id} needs the engine {model.engine}: {engine.install_line()}")
     if not model.installed:
         return Finding(subject, "note", f"not installed; run: voice-stack models pull {model.id}")
     return Finding(subject, "ok", str(model.path or f"{model.id} needs no files"))

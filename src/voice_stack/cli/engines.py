@@ -61,11 +61,6 @@ def engines(
         console.print("  ".join((*cells, state)), soft_wrap=True, style="bold" if line is _HEADER else None)
 
 
-def install_line(engine: type[Engine], missing: tuple[str, ...]) -> str:
-    """Return the command that brings what an engine needs."""
-    return f"pip install 'voice-stack[{engine.extra}]'" if engine.extra else f"pip install {' '.join(missing)}"
-
-
 def _rows() -> Iterator[EngineRow]:
     yield from _of("ASR", asr_engines.registry(), asr_engines.TABLE, "voice_stack.asr_engines")
     yield from _of("TTS", tts_engines.registry(), tts_engines.TABLE, "voice_stack.tts_engines")
@@ -90,11 +85,16 @@ def _row(task: str, name: str, registry: EngineRegistry[Any], *, origin: str | N
         task=task,
         name=name,
         origin=origin,
-        licence=engine.licence,
+        licence=engine.licence if origin is None or _says_licence(engine) else None,
         available=not missing,
         missing=missing,
-        install=install_line(engine, missing) if missing else None,
+        install=engine.install_line() if missing else None,
     )
+
+
+def _says_licence(engine: type[Engine]) -> bool:
+    """Whether an engine of others names a licence: the default is that of ours."""
+    return any("licence" in vars(one) for one in engine.__mro__ if one is not Engine)
 
 
 def _state(row: EngineRow) -> str:

@@ -12,8 +12,6 @@ from typing import Annotated, TypedDict
 import httpx
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from asr.diarization.engine_factory import registry as diarizers
 from asr.settings import AsrSettings
@@ -31,7 +29,7 @@ from voice_stack.cli.pull_progress import shown, size_text
 
 _ASK_SECONDS = 1.0
 _NO_FILES = "needs no files"
-_HEADER = ("task", "engine", "size", "licence", "state")
+_HEADER = ("model", "task", "engine", "size", "licence", "state")
 _SHORT = {"automatic-speech-recognition": "ASR", "text-to-speech": "TTS", "speaker-diarization": "speakers"}
 
 app = typer.Typer(no_args_is_help=True, help="List, pull, verify and remove models.")
@@ -54,10 +52,13 @@ def list_models(
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    table = Table(Column("model", no_wrap=True), *_HEADER, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*map(escape, _cells(row)))
-    Console().print(table)
+    lines = [_HEADER, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    console = Console(highlight=False, markup=False, emoji=False)
+    for line in lines:
+        # No table: its cells are cut on a narrow terminal, and ids are there to be copied.
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        console.print(cells.rstrip(), soft_wrap=True, style="bold" if line is _HEADER else None)
 
 
 app.command("ps")(ps)

@@ -49,7 +49,9 @@ def ps(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one obj
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif rows:
         model = Column("model", no_wrap=True)
-        table = Table("service", model, "state", "pid", "memory", "device", box=None, header_style="bold")
+        table = Table(
+            "service", model, "state", "pid", "memory", "device", box=None, header_style="bold", pad_edge=False
+        )
         for row in rows:
             memory = size_text(row["rss_bytes"]) if row["pid"] else ""
             pid = str(row["pid"] or "")

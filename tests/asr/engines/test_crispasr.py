@@ -20,7 +20,7 @@ from asr.transcript import LanguageGuess, TranscribeOptions
 from core.crispasr import whisper_languages
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, UnsupportedTask
-from tests.crispasr_library import Library, Segment, Word, spoken, texts
+from tests.crispasr_library import EMPTY, Library, Segment, Word, spoken, texts
 from utils.audio.pcm import Audio
 
 pytestmark = pytest.mark.adapter
@@ -37,7 +37,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 def opened(folder: Path, *files: str, model: str | None = None, **options: Any) -> CrispasrAsrEngine:
     for name in files or ("model.gguf",):
-        (folder / name).write_bytes(b"GGUF")
+        (folder / name).write_bytes(EMPTY)
     path = folder / model if model else folder
     engine = CrispasrAsrEngine(EngineContext(model=path, model_id="mine", threads=3, options=options))
     engine.load()
@@ -89,6 +89,15 @@ def test_errors_of_the_library_are_ours_when_it_loads(
     library.fails = {name}
     with pytest.raises(error, match="crispasr cannot"):
         opened(tmp_path, "a.gguf", "c.bin", codec="c.bin")
+
+
+@pytest.mark.parametrize("content", [EMPTY[:-1], b"lmgg" + bytes(60)])
+def test_the_library_gets_no_file_that_is_cut_short(library: Library, tmp_path: Path, content: bytes) -> None:
+    name = "model.gguf" if content.startswith(b"GGUF") else "ggml-model.bin"
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelBroken, match=f"{name} is damaged"):
+        CrispasrAsrEngine(EngineContext(model=tmp_path)).load()
+    assert library.calls("open") == []
 
 
 def test_an_error_of_the_library_ends_one_window(library: Library, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -82,6 +83,55 @@ def test_a_service_that_wants_a_key(start_service: Any) -> None:
     with pytest.raises(ModelBroken) as caught:
         engine(far.url, api_key="sk-a-wrong-one")
     assert "sk-" not in caught.value.message
+
+
+def asked(service: Any, **fields: str) -> httpx.Response:
+    return httpx.post(
+        f"{service.url}/v1/audio/{fields.pop('path', 'transcriptions')}",
+        files={"file": ("a.pcm", NOISE.to_s16(), "audio/pcm")},
+        data={"vad_filter": "false", **fields},
+        timeout=60,
+    )
+
+
+def test_a_service_tells_what_is_wrong_with_the_other_and_works_again_when_it_does(
+    start_service: Any, tmp_path: Path
+) -> None:
+    answers: list[Answered] = []
+
+    def answer(request: Asked) -> Answered:
+        if request.method == "GET":
+            return in_json({"data": []})
+        if not answers:
+            raise ConnectionError
+        return answers.pop()
+
+    with serving(answer) as stub:
+        url, port = stub.url, int(stub.url.rpartition(":")[2])
+        (tmp_path / "models.toml").write_text(
+            f'[models.far]\nengine = "openai"\ntask = "asr"\nurl = "{url}/v1"\ntranslates = false\n'
+            f'options = {{ api_key = "{KEY}", read_timeout = 5 }}\n',
+            encoding="utf-8",
+        )
+        near = start_service("asr", {"ASR_MODEL": "far", "MODELS_FILE": str(tmp_path / "models.toml")})
+        told = []
+        for status in (401, 429, 500, 400):
+            answers.append(in_json({"error": {"message": f"the key {KEY}"}}, status, **{"Retry-After": "17"}))
+            told.append(asked(near))
+        told += [asked(near), asked(near, path="translations")]
+    told.append(asked(near))
+    assert [each.status_code for each in told] == [503, 429, 503, 400, 503, 400, 503]
+    assert [each.headers.get("Retry-After") for each in told] == [None, "17", "17", None, "2", None, "2"]
+    assert [each.headers.get("x-should-retry") for each in told].count("false") == 3
+    messages = [each.json()["error"]["message"] for each in told]
+    assert "broke off" in messages[4]
+    assert "cannot be reached" in messages[6]
+    with serving(answer, port):
+        answers.append(in_json({"text": "Here again."}))
+        assert asked(near).json()["text"] == "Here again."
+    seen = "".join([*(each.text for each in told), httpx.get(f"{near.url}/api/ps").text])
+    assert "far" in seen
+    assert KEY not in seen
 
 
 def openai(answer: dict[str, Any]) -> Callable[[Asked], Answered]:

@@ -13,8 +13,8 @@ import pytest
 
 from asr.diarization.clip import Clip
 from asr.diarization.engine import DiarizeOptions, EncoderFacts, Turn
-from asr.diarization.engines import pyannote
 from asr.diarization.engines.pyannote import Hook, PyannoteEngine, converted, encoder_name
+from core import engines
 from core.engines import EngineContext
 from core.errors import ConfigurationError, DeviceOutOfMemory, InternalError, InvalidAudio
 from core.scheduler import Cancelled
@@ -232,7 +232,7 @@ def test_the_shared_namespace_is_not_the_library(monkeypatch: pytest.MonkeyPatch
             raise ModuleNotFoundError(name)
         return object()
 
-    monkeypatch.setattr(pyannote, "find_spec", find)
+    monkeypatch.setattr(engines, "find_spec", find)
     assert PyannoteEngine.missing() == ("pyannote.audio",)
     with pytest.raises(ConfigurationError, match=r"voice-stack\[pyannote\]"):
         PyannoteEngine(EngineContext())

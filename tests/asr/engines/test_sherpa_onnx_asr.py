@@ -1,12 +1,15 @@
 """The sherpa-onnx engine for recognition: results of the library as segments, and what it is told.
 
-No trained weights of its families are at hand: where sherpa-onnx is installed, the engine runs a tiny CTC network that
-is written here, whose text means nothing; elsewhere and for the other families the library is a stand-in.
+Where sherpa-onnx is installed, the engine runs two tiny networks, of recordings and of streams, whose text means
+nothing; of the other families only what they are made with is held against the library. Whisper's real weights are
+in the contract suite.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,16 +19,18 @@ import numpy as np
 import pytest
 
 from asr.engines.sherpa_onnx import SherpaOnnxEngine
+from asr.engines.sherpa_onnx_languages import known_languages
 from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments
-from asr.engines.sherpa_onnx_stream import SherpaStream
 from asr.engines.sherpa_onnx_text import Heard, heard, segments
+from asr.stream import AsrStream, StreamText
 from asr.transcript import TranscribeOptions
+from core import sherpa
 from core.engines import EngineContext
 from core.errors import InternalError, InvalidAudio, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
 from core.sherpa import SherpaModel
+from tests.core.test_sherpa import FOLDERS, folder
+from tests.sherpa_networks import write_network, write_streaming_network
 from utils.audio.pcm import Audio
-from utils.onnx_metadata import more_metadata
-from utils.onnx_outputs import field
 
 needs_sherpa = pytest.mark.skipif(find_spec("sherpa_onnx") is None, reason="sherpa-onnx is not installed")
 RATE = 16_000
@@ -107,7 +112,7 @@ def engine_of(monkeypatch: pytest.MonkeyPatch, family: str, **facts: str) -> She
     monkeypatch.setattr(SherpaOnnxEngine, "requires", ())
     engine = SherpaOnnxEngine(EngineContext(model_id="some-model"))
     engine._model = SherpaModel(family=family, kind="offline", facts=facts)
-    engine.languages = engine._known_languages(Path())
+    engine.languages = known_languages(engine._model, "")
     return engine
 
 
@@ -130,108 +135,37 @@ def test_what_a_family_cannot_be_told_is_refused(monkeypatch: pytest.MonkeyPatch
     )
 
 
-class Streams:
-    """As OnlineRecognizer: every second of audio is a word, and an end after two of them."""
+@needs_sherpa
+@pytest.mark.parametrize(("names", "notes", "family", "kind"), [each for each in FOLDERS if each[3] != "tts"])
+def test_the_library_takes_what_a_family_is_made_with(
+    tmp_path: Path, names: tuple[str, ...], notes: Any, family: str, kind: str
+) -> None:
+    import sherpa_onnx  # noqa: PLC0415 - only where it is installed
 
-    def create_stream(self, hotwords: str | None = None) -> Any:
-        stream = SimpleNamespace(seconds=0.0, read=0, start=0)
-        stream.accept_waveform = lambda rate, samples: setattr(stream, "seconds", stream.seconds + len(samples) / rate)
-        stream.input_finished = lambda: None
-        return stream
-
-    def is_ready(self, stream: Any) -> bool:
-        return stream.read + 1 <= stream.seconds
-
-    def decode_stream(self, stream: Any) -> None:
-        stream.read += 1
-
-    def is_endpoint(self, stream: Any) -> bool:
-        return stream.read - stream.start == 2
-
-    def reset(self, stream: Any) -> None:
-        stream.start = stream.read
-
-    def get_result_all(self, stream: Any) -> Any:
-        count = stream.read - stream.start
-        tokens = [f" w{stream.start + each}" for each in range(count)]
-        return result("".join(tokens), tokens=tokens, timestamps=list(range(count)), start_time=stream.start)
+    model = sherpa.find(folder(tmp_path, "tokens.txt", *names, notes=notes))
+    assert model is not None
+    for method in ("greedy_search", "modified_beam_search"):
+        options = SherpaOnnxOptions(decoding_method=method)
+        made_by = sherpa_onnx.OnlineRecognizer if kind == "online" else sherpa_onnx.OfflineRecognizer
+        make = inspect.signature(getattr(made_by, f"from_{family}"))
+        make.bind(**arguments(model, options, folder=tmp_path, threads=1))
 
 
-def test_a_stream_tells_what_is_final_and_what_may_change() -> None:
-    stream = SherpaStream(Streams(), TranscribeOptions())
-    second = np.zeros(RATE, np.float32)
-    assert stream.feed(second).pending == "w0"
-    ended = stream.feed(second)
-    assert "".join(each.text for each in ended.segments).split() == ["w0", "w1"]
-    assert ended.pending == ""
-    with pytest.raises(InvalidAudio):
-        stream.feed(np.full(RATE, np.nan, np.float32))
-    last = stream.feed(second, last=True)
-    assert [(each.text, each.start) for each in last.segments] == [(" w2", 2.0)]
-    stream.close()
-    with pytest.raises(InternalError):
-        stream.feed(second)
-
-
-def number(key: int, value: int) -> bytes:
-    assert value < 128
-    return bytes([key << 3, value])
-
-
-def tensor(name: str, values: np.ndarray) -> bytes:
-    kind = {"float32": 1, "int64": 7}[values.dtype.name]
-    dims = b"".join(number(1, size) for size in values.shape)
-    return field(5, dims + number(2, kind) + field(8, name.encode()) + field(9, values.tobytes()))
-
-
-def value(key: int, name: str, kind: int, *shape: int | str) -> bytes:
-    dims = (field(1, number(1, size) if isinstance(size, int) else field(2, size.encode())) for size in shape)
-    described = field(1, number(1, kind) + field(2, b"".join(dims)))
-    return field(key, field(1, name.encode()) + field(2, described))
-
-
-def node(op: str, inputs: str, output: str) -> bytes:
-    given = b"".join(field(1, name.encode()) for name in inputs.split())
-    return field(1, given + field(2, output.encode()) + field(4, op.encode()))
-
-
-TOKENS = ("<blk>", "\u2581one", "\u2581two", "\u2581three", "\u2581four")
-
-
-def write_network(folder: Path) -> Path:
-    """Write a Zipformer CTC model as its exports are called, but of one matrix: every 40 ms some word or none."""
-    weights = np.random.default_rng(0).normal(size=(80, len(TOKENS))).astype(np.float32)
-    weights -= weights.mean(axis=0)  # loudness says nothing
-    one = np.array([1], np.int64)
-    graph = b"".join(
-        [
-            node("Slice", "x zero most one four", "sliced"),
-            node("MatMul", "sliced weights", "scores"),
-            node("LogSoftmax", "scores", "log_probs"),
-            node("Add", "x_lens three", "more"),
-            node("Div", "more four", "log_probs_len"),
-            field(2, b"tiny"),
-            tensor("weights", weights),
-            *(tensor(name, one * size) for name, size in (("zero", 0), ("one", 1), ("three", 3), ("four", 4))),
-            tensor("most", one * 1_000_000),
-            value(11, "x", 1, "N", "T", 80),
-            value(11, "x_lens", 7, "N"),
-            value(12, "log_probs", 1, "N", "U", len(TOKENS)),
-            value(12, "log_probs_len", 7, "N"),
-        ]
-    )
-    notes = more_metadata({"model_type": "zipformer2_ctc", "version": "1", "comment": "tiny"})
-    model = number(1, 8) + field(7, graph) + field(8, number(2, 13)) + notes
-    (folder / "model.onnx").write_bytes(model)
-    lines = [f"{token} {at}\n" for at, token in enumerate(TOKENS)]
-    (folder / "tokens.txt").write_text("".join(lines), encoding="utf-8")
-    return folder
+def opened(folder: Path, **options: Any) -> SherpaOnnxEngine:
+    return SherpaOnnxEngine(EngineContext(model=folder, threads=1, workers=2, options={"languages": "en", **options}))
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SherpaOnnxEngine]:
-    folder = write_network(tmp_path_factory.mktemp("tiny"))
-    engine = SherpaOnnxEngine(EngineContext(model=folder, threads=1, workers=2, options={"languages": "en"}))
+    engine = opened(write_network(tmp_path_factory.mktemp("tiny")))
+    engine.load()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SherpaOnnxEngine]:
+    engine = opened(write_streaming_network(tmp_path_factory.mktemp("streaming")))
     engine.load()
     yield engine
     engine.close()
@@ -254,16 +188,91 @@ def test_a_tiny_network_writes_words_with_times(tiny: SherpaOnnxEngine) -> None:
 @needs_sherpa
 def test_a_tiny_network_is_refused_what_it_cannot_do(tiny: SherpaOnnxEngine) -> None:
     assert not tiny.streams
+    with pytest.raises(NotSupported):
+        tiny.open_stream(TranscribeOptions())
     for options, error in (({"task": "translate"}, UnsupportedTask), ({"language": "de"}, UnsupportedParameter)):
         with pytest.raises(error):
             tiny.transcribe(NOISE, TranscribeOptions(**options))
 
 
+def loud_and_silent(*seconds: float) -> np.ndarray:
+    """Return noise and silence by turns."""
+    parts = [NOISE.samples[: round(RATE * each)] * (at % 2 == 0) for at, each in enumerate(seconds)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def fed(stream: AsrStream, samples: np.ndarray, size: int = RATE // 2) -> list[StreamText]:
+    """Return what a stream tells about samples that come in pieces."""
+    starts = range(0, len(samples), size)
+    return [stream.feed(samples[at : at + size], last=at + size >= len(samples)) for at in starts]
+
+
 @needs_sherpa
-def test_a_damaged_network_is_said_to_be_one(tmp_path: Path) -> None:
-    write_network(tmp_path)
-    content = (tmp_path / "model.onnx").read_bytes()
-    (tmp_path / "model.onnx").write_bytes(content.replace(b"MatMul", b"NoSuch"))
-    engine = SherpaOnnxEngine(EngineContext(model=tmp_path, threads=1))
+def test_a_stream_tells_what_is_final_and_what_may_change(streaming: SherpaOnnxEngine) -> None:
+    assert streaming.streams
+    told = fed(streaming.open_stream(TranscribeOptions(word_timestamps=True)), loud_and_silent(2, 4, 2))
+    first = next(at for at, each in enumerate(told) if each.segments)
+    assert 2 * 2 < first < 4 * 2  # it ends after a second of silence, and not much later
+    pending = [each.pending for each in told[:first]]
+    assert pending[3]
+    assert told[first].segments[0].text.strip().startswith(pending[3])
+    assert told[-1].pending == ""
+    final = [segment for each in told for segment in each.segments]
+    assert [segment.start >= 6.0 for segment in final] == [False, True]
+    reached = 0.0
+    for segment in final:
+        assert reached <= segment.start < segment.end <= 8.0
+        assert "".join(word.word for word in segment.words) == segment.text
+        reached = segment.end
+
+
+@needs_sherpa
+def test_a_recording_through_a_model_of_streams_is_what_the_stream_says(streaming: SherpaOnnxEngine) -> None:
+    samples = loud_and_silent(3)
+    whole = streaming.transcribe(Audio(samples, RATE), TranscribeOptions(vad=None))
+    streamed = fed(streaming.open_stream(TranscribeOptions()), samples, size=1_000)
+    assert [each.text for each in whole.segments] == [each.text for text in streamed for each in text.segments] != []
+
+
+@needs_sherpa
+def test_streams_at_once_know_nothing_of_each_other(streaming: SherpaOnnxEngine) -> None:
+    sounds = [loud_and_silent(2), loud_and_silent(0.5, 0.2, 3)]
+    alone = [fed(streaming.open_stream(TranscribeOptions()), each) for each in sounds]
+    with ThreadPoolExecutor(2) as pool:
+        streams = [streaming.open_stream(TranscribeOptions()) for _ in sounds]
+        assert list(pool.map(fed, streams, sounds)) == alone
+
+
+@needs_sherpa
+def test_a_stream_takes_numbers_only_until_it_is_closed(streaming: SherpaOnnxEngine) -> None:
+    stream = streaming.open_stream(TranscribeOptions())
+    assert stream.feed(np.zeros(0, np.float32)) == StreamText()
+    with pytest.raises(InvalidAudio):
+        stream.feed(np.full(RATE, np.nan, np.float32))
+    stream.close()
+    stream.close()
+    with pytest.raises(InternalError):
+        stream.feed(NOISE.samples)
+    with pytest.raises(UnsupportedTask):
+        streaming.open_stream(TranscribeOptions(task="translate"))
+
+
+@needs_sherpa
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("model.onnx", b"MatMul", b"NoSuch"),
+        ("model.onnx", b"zipformer2_ctc", b"telespeech_ctc"),  # which has other features
+        ("model.onnx", b"zipformer2_ctc", b"EncDecCTCxxxxx"),  # whose metadata are not there
+        ("model.onnx", b"MatMul", b""),
+        ("tokens.txt", b"<blk>", b"blank"),
+        ("tokens.txt", b" 1", b" one"),
+        ("tokens.txt", b" 4", b" 9"),
+    ],
+)
+def test_a_damaged_model_is_said_to_be_one(tmp_path: Path, name: str, before: bytes, after: bytes) -> None:
+    path = write_network(tmp_path) / name
+    path.write_bytes(path.read_bytes().replace(before, after))
+    engine = opened(tmp_path)
     with pytest.raises(ModelBroken):
         engine.load()

@@ -1,6 +1,7 @@
 """The crispasr engine for speech synthesis: voices, recordings, and what the library is told of them.
 
-On a stand-in for the library: no trained weights of these architectures can be had from package registries.
+On a stand-in for the library: trained weights are at hand for Piper's architecture alone (tests/contract), which has
+neither names of speakers nor clones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts.voice_gguf import write
 
 from core.engines import EngineContext
 from core.errors import (
@@ -22,7 +24,7 @@ from core.errors import (
     UnsupportedParameter,
     VoiceNotFound,
 )
-from tests.crispasr_library import Library
+from tests.crispasr_library import EMPTY, Library
 from tts.engines.crispasr import CrispasrTtsEngine, CrispasrTtsOptions
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio
@@ -42,7 +44,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 def opened(folder: Path, *files: str, **options: Any) -> CrispasrTtsEngine:
     for name in ("model.gguf", *files):
-        (folder / name).write_bytes(b"GGUF")
+        (folder / name).write_bytes(EMPTY)
     engine = CrispasrTtsEngine(EngineContext(model=folder, model_id="mine", threads=2, options=options))
     engine.load()
     return engine
@@ -152,6 +154,31 @@ def test_the_language_is_told_or_known(library: Library, tmp_path: Path) -> None
     assert library.calls("set_target_language")[-1] == ("set_target_language", "de")
     with pytest.raises(UnsupportedParameter):
         speak(engine, language="fr")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('He said: "Hi `$(touch x)`"', "He said: 'Hi ' (touch x)''"),
+        ("a\\$HOME ${HOME} $$ \0\n b", "a HOME {HOME} $ b"),
+        ("It costs $5, or 5 $", "It costs $5, or 5 $"),
+        ("-f /etc/passwd", " -f /etc/passwd"),
+    ],
+)
+def test_no_shell_makes_anything_of_the_text(library: Library, tmp_path: Path, text: str, said: str) -> None:
+    engine = opened(tmp_path)
+    speak(engine, text=text)
+    assert library.calls("synthesize")[-1] == ("synthesize", said)
+
+
+def test_the_language_of_a_piper_voice_is_in_its_file(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "voice.gguf", {"piper.espeak_voice": "pt-br", "piper.sample_rate": 22_050}, {})
+    engine = CrispasrTtsEngine(EngineContext(model=tmp_path))
+    engine.load()
+    assert [voice.language for voice in CrispasrTtsEngine.list_voices(tmp_path)] == ["pt"]
+    assert [voice.language for voice in engine.voices()] == ["pt"]
+    with pytest.raises(UnsupportedParameter):
+        speak(engine, language="en")
 
 
 def test_samples_are_brought_into_their_range(library: Library, tmp_path: Path) -> None:

@@ -87,13 +87,18 @@ def test_latin_words_in_chinese_are_read_as_english(
     assert jieba.dt.tmp_dir == str(tmp_path / "own")
 
 
-def test_kanji_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kokoro_phonemes, "missing", lambda _: ("fugashi",))
-    with pytest.raises(InvalidRequest, match=r"kana only.*voice-stack\[kokoro-ja\]"):
+def test_ideographs_need_the_extra_of_their_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kokoro_phonemes, "missing", lambda _: ("misaki",))
+    with pytest.raises(InvalidRequest, match=r"in kana only.*voice-stack\[kokoro-ja\]"):
         kokoro_phonemes.check("漢字", "ja")
-    kokoro_phonemes.check("漢字", "cmn")
+    with pytest.raises(InvalidRequest, match=r"Chinese.*voice-stack\[kokoro-zh\]") as caught:
+        kokoro_phonemes.check("汉字", "cmn")
+    assert caught.value.param == "input"
+    for text, code in (("かな", "ja"), ("pinyin 1", "cmn"), ("漢字", "en-us")):
+        kokoro_phonemes.check(text, code)
     monkeypatch.setattr(kokoro_phonemes, "missing", lambda _: ())
     kokoro_phonemes.check("漢字", "ja")
+    kokoro_phonemes.check("汉字", "cmn")
 
 
 @pytest.mark.skipif(bool(kokoro_phonemes.missing("cmn")), reason="the extra kokoro-zh is not installed")
@@ -103,6 +108,7 @@ def test_chinese_has_its_tones(tokenizer: Tokenizer, tmp_path: Any) -> None:
     assert made.endswith(".")
 
 
+@pytest.mark.filterwarnings("ignore:open_text is deprecated")
 @pytest.mark.skipif(bool(kokoro_phonemes.missing("ja")), reason="the extra kokoro-ja is not installed")
 def test_kanji_are_read(tokenizer: Tokenizer) -> None:
     made = Phonemizer(tokenizer, None).phonemes("日本語", "ja")

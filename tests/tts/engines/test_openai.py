@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -14,6 +17,7 @@ from core.errors import ModelBroken, Unavailable, UnsupportedParameter, VoiceNot
 from tests.remote_stubs import Answered, Asked, in_json, serving
 from tts.engines.openai import VENDOR_VOICES, OpenAiTtsEngine
 from tts.voice import SpeechOptions, Voice
+from tts.worker import TtsWorker
 from utils.audio.pcm import Audio
 
 TEXT = "The other service says this."
@@ -135,6 +139,23 @@ def test_nothing_to_say_and_nobody_to_say_it() -> None:
         assert not [asked for asked in stub.asked if asked.method == "POST"]
         with pytest.raises(VoiceNotFound):
             list(made.synthesize("Hello.", Voice(id="nobody", name="nobody"), SpeechOptions()))
+
+
+def test_texts_of_several_calls_are_spoken_at_the_same_time() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def sound() -> Answered:
+        both.wait()
+        return pcm()
+
+    with serving(speaking(None, sound)) as stub:
+        worker = TtsWorker({"engine": "openai", "engine_options": {"url": stub.url}, "auto_lang": False})
+        worker.load()
+        params = [{"text": f"Hello {name}.", "voice": asdict(Voice(id="alloy", name="alloy"))} for name in "ab"]
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(lambda each: list(worker.call("synthesize", each)), params))
+        worker.close()
+    assert all(any(event.name == "audio" for event in events) for events in answers)
 
 
 def test_samples_in_odd_pieces_are_put_together() -> None:

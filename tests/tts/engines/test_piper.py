@@ -11,11 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from core.engines import EngineContext
-from core.errors import ConfigurationError, NotSupported
+from core.errors import ConfigurationError, NotSupported, VoiceNotFound
+from tests.onnx_files import model, node, tensor, value
 from tts.engines import piper
 from tts.engines.piper import PiperEngine
-from tts.voice import SpeechOptions
+from tts.voice import SpeechOptions, Voice
 
+NOTES = (200, 400, 800)
 needs_piper = pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")
 
 
@@ -27,6 +29,57 @@ def write_config(folder: Path, name: str = "de_DE-x-low", **config: Any) -> Path
 
 def listed(folder: Path) -> list[tuple[str, str | None]]:
     return [(voice.id, voice.language) for voice in PiperEngine.list_voices(folder)]
+
+
+def write_hum(folder: Path) -> Path:
+    """Write a model of three speakers with the inputs of Piper's: each hums a note of his own, for as long as asked."""
+    constants = {"zero": 0, "one": 1, "two": 2, "whole": [1, 1, 1, -1]}
+    factors = {"from": 0, "by": 1, "per_symbol": 512, "per_noise": 1000, "quiet": 0.1, "half": 0.5}
+    graph = [
+        node("Cast", "input_lengths", "lengths", to=1),
+        node("Gather", "lengths zero", "symbols"),
+        *(
+            node("Gather", f"scales {at}", name)
+            for at, name in (("zero", "noise"), ("one", "scale"), ("two", "rhythm"))
+        ),
+        node("Mul", "symbols scale", "scaled"),
+        node("Mul", "scaled per_symbol", "steady"),
+        node("Mul", "rhythm per_noise", "added"),
+        node("Add", "steady added", "samples"),
+        node("Range", "from samples by", "times"),
+        node("Gather", "notes sid", "note"),
+        node("Mul", "times note", "phases"),
+        node("Sin", "phases", "hum"),
+        node("RandomNormalLike", "hum", "random"),
+        node("Mul", "random noise", "rough"),
+        node("Mul", "rough quiet", "breath"),
+        node("Mul", "hum half", "tone"),
+        node("Add", "tone breath", "sound"),
+        node("Reshape", "sound whole", "output"),
+        *(tensor(name, np.array(each, np.int64)) for name, each in constants.items()),
+        *(tensor(name, np.array(each, np.float32)) for name, each in factors.items()),
+        tensor("notes", np.array(NOTES, np.float32) * 2 * np.pi / 16_000),
+        value(11, "input", 7, 1, "N"),
+        value(11, "input_lengths", 7, 1),
+        value(11, "scales", 1, 3),
+        value(11, "sid", 7, 1),
+        value(12, "output", 1, 1, 1, 1, "T"),
+    ]
+    letters = "_^$ abcdefghijklmnopqrstuvwxyz\u0259\u025b\u0254\u026a\u028a\u02c8\u02d0\u03b8\u0279\u028c."
+    write_config(
+        folder,
+        audio={"sample_rate": 16_000},
+        espeak={"voice": "en-us"},
+        language={"code": "en_US"},
+        inference={"noise_scale": 0.0, "length_scale": 1, "noise_w": 0.0},
+        phoneme_type="espeak",
+        phoneme_id_map={letter: [number] for number, letter in enumerate(letters)},
+        num_symbols=len(letters),
+        num_speakers=len(NOTES),
+        speaker_id_map={"bass": 0, "alto": 1, "p 2": 2},
+    )
+    (folder / "de_DE-x-low.onnx").write_bytes(model(*graph))
+    return folder
 
 
 def test_a_model_of_one_speaker_is_one_voice(tmp_path: Path) -> None:
@@ -152,3 +205,50 @@ def test_facts_come_from_the_configuration(joe: PiperEngine) -> None:
     assert joe.sample_rate == 22_050
     assert joe.languages == ("en",)
     assert [voice.id for voice in joe.voices()] == ["en_US-joe-medium"]
+
+
+@pytest.fixture
+def load_hum(tmp_path: Path) -> Iterator[Callable[..., PiperEngine]]:
+    """A function that loads the model of three speakers, with options."""
+    loaded: list[PiperEngine] = []
+
+    def load(**options: Any) -> PiperEngine:
+        engine = PiperEngine(EngineContext(model=write_hum(tmp_path), threads=1, options=options))
+        engine.load()
+        loaded.append(engine)
+        return engine
+
+    yield load
+    for engine in loaded:
+        engine.close()
+
+
+def hummed(engine: PiperEngine, voice: Voice, **options: Any) -> np.ndarray:
+    (chunk,) = engine.synthesize("one two three", voice, SpeechOptions(**options))
+    assert chunk.sample_rate == 16_000
+    return chunk.samples
+
+
+@needs_piper
+def test_each_speaker_of_a_model_is_the_one_that_is_heard(load_hum: Callable[..., PiperEngine]) -> None:
+    engine = load_hum()
+    heard = {}
+    for voice in engine.voices():
+        samples = hummed(engine, voice)
+        heard[voice.id] = np.abs(np.fft.rfft(samples)).argmax() * 16_000 / len(samples)
+    expected = dict(zip(("de_DE-x-low-bass", "de_DE-x-low-alto", "de_DE-x-low-p 2"), NOTES, strict=True))
+    assert heard == pytest.approx(expected, rel=0.01)
+    with pytest.raises(VoiceNotFound):
+        hummed(engine, Voice(id="de_DE-x-low", name="x"))
+
+
+@needs_piper
+def test_scales_reach_the_model(load_hum: Callable[..., PiperEngine]) -> None:
+    engine = load_hum()
+    voice = engine.voices()[1]
+    usual = hummed(engine, voice)
+    assert np.array_equal(hummed(engine, voice), usual)
+    assert len(hummed(load_hum(length_scale=2), voice)) == 2 * len(usual)
+    assert len(hummed(load_hum(noise_w_scale=2), voice)) == len(usual) + 2000
+    rough = load_hum(noise_scale=1)
+    assert not np.array_equal(hummed(rough, voice), hummed(rough, voice))

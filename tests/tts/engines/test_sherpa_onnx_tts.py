@@ -1,7 +1,7 @@
 """The sherpa-onnx engine: voices of made-up folders; Piper's and Kokoro's real weights where sherpa-onnx is installed.
 
-Of Matcha, Kitten, MeloTTS, Supertonic, ZipVoice and Pocket no weights are at hand: what they are told is tested on a
-stand-in for the library.
+Of Matcha, Kitten, MeloTTS, Supertonic, ZipVoice and Pocket no weights are at hand: what they are told is held against
+the types of the library, or tested on a stand-in for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from scripts import convert_voice
 
+from core import sherpa
 from core.engines import EngineContext
-from core.errors import InvalidAudio, InvalidRequest, UnsupportedParameter, VoiceNotFound
+from core.errors import InvalidAudio, InvalidRequest, ModelBroken, UnsupportedParameter, VoiceNotFound
 from core.sherpa import SherpaModel
+from tests.core.test_sherpa import FOLDERS, folder
 from tts.engines.sherpa_onnx import SherpaOnnxEngine
-from tts.engines.sherpa_onnx_phonemes import LONGEST, Phonemes, read_symbols
+from tts.engines.sherpa_onnx_phonemes import LONGEST, Phonemes
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio
 from utils.onnx_metadata import more_metadata, read_metadata
@@ -58,11 +60,6 @@ def test_supertonics_voices_are_counted_in_its_file(tmp_path: Path) -> None:
     listed(tmp_path, "duration_predictor.onnx", {}, "tts.json", "unicode_indexer.bin")
     (tmp_path / "voice.bin").write_bytes(struct.pack("<6q", 3, 50, 256, 3, 8, 16))
     assert [voice.language for voice in SherpaOnnxEngine.list_voices(tmp_path)] == ["en"] * 3
-
-
-def test_symbols_are_read_with_the_blank(tmp_path: Path) -> None:
-    convert_voice.write_tokens({"_": 0, " ": 3, "\u02c8": 120}, tmp_path / "tokens.txt")
-    assert read_symbols(tmp_path / "tokens.txt") == {"_", " ", "\u02c8"}
 
 
 def test_phonemes_are_those_of_the_model(tmp_path: Path) -> None:
@@ -156,6 +153,57 @@ def test_what_cannot_be_done_is_refused(made: Made) -> None:
     for options in ({"seed": 1}, {"temperature": 1.0}, {"instructions": "x"}, {"language": "de"}):
         with pytest.raises(UnsupportedParameter):
             spoken(engine, voice, **options)
+
+
+@needs_sherpa
+@pytest.mark.parametrize(("names", "notes", "family", "kind"), [each for each in FOLDERS if each[3] == "tts"])
+def test_the_library_takes_what_a_family_is_made_with(
+    tmp_path: Path, names: tuple[str, ...], notes: Any, family: str, kind: str
+) -> None:
+    import sherpa_onnx  # noqa: PLC0415 - only where it is installed
+
+    path = folder(tmp_path, "tokens.txt", *names, notes=notes)
+    engine = SherpaOnnxEngine(EngineContext(model=path, options={"noise_scale": 0.5, "noise_w_scale": 0.5}))
+    model = sherpa.find(path)
+    assert model is not None
+    assert (model.family, model.kind) == (family, kind)
+    engine._library, engine._model = sherpa_onnx, model
+    made = getattr(engine._config("lexicon.txt").model, family)
+    assert {name: getattr(made, name) for name in model.files} == {
+        name: str(file) for name, file in model.files.items()
+    }
+
+
+@needs_sherpa
+def test_the_library_takes_a_recording_to_speak_like(tmp_path: Path) -> None:
+    import sherpa_onnx  # noqa: PLC0415 - only where it is installed
+
+    engine = SherpaOnnxEngine(EngineContext(model=tmp_path, options={"num_steps": 7}))
+    engine._library, engine.can_clone = sherpa_onnx, True
+    engine._model = SherpaModel(family="pocket", kind="tts")
+    voice = Voice(id="me", name="me", type="cloned", transcript="So I said.")
+    engine.clone(voice, Audio(np.full(48_000, 0.25, np.float32), 24_000))
+    asked = engine._asked(voice, SpeechOptions(seed=3, temperature=0.5))
+    assert (asked.reference_sample_rate, asked.reference_text, asked.num_steps) == (24_000, "So I said.", 7)
+    assert list(asked.reference_audio) == [0.25] * 48_000
+    assert dict(asked.extra) == {"seed": "3", "temperature": "0.5"}
+
+
+@needs_sherpa
+@pytest.mark.e2e
+@pytest.mark.parametrize("fault", ["network", "tokens", "rate"])
+def test_a_damaged_voice_is_said_to_be_one(tmp_path: Path, model_dir: Callable[[str], Path], fault: str) -> None:
+    convert_voice.convert(model_dir("piper-en_US-joe-medium"), tmp_path)
+    network = tmp_path / "en_US-joe-medium.onnx"
+    if fault == "network":
+        network.write_bytes(network.read_bytes().replace(b"Softmax", b"NoSuchX"))
+    elif fault == "tokens":
+        (tmp_path / "tokens.txt").write_text("")
+    else:
+        with network.open("ab") as file:
+            file.write(more_metadata({"sample_rate": "fast"}))
+    with pytest.raises(ModelBroken):
+        SherpaOnnxEngine(EngineContext(model=tmp_path, threads=1)).load()
 
 
 @pytest.mark.e2e

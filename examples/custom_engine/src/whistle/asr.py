@@ -35,6 +35,7 @@ class WhistleReader(AsrEngine):
     Options = ReaderOptions
     options: ReaderOptions
     languages = ("en",)
+    licence = "MIT"
 
     def load(self) -> None:
         """There is nothing to load."""

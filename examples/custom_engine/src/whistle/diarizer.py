@@ -17,6 +17,7 @@ THRESHOLD = 0.05
 class WhistlerFinder(DiarizationEngine):
     """Tells the two whistlers by their pitch; one whistles at a time."""
 
+    licence = "MIT"
     capabilities = Capabilities(max_speakers=2, hints=False, threshold=False)
 
     def load(self) -> None:

@@ -20,6 +20,7 @@ class Whistler(TtsEngine):
     sample_rate = RATE
     speed_range = (0.5, 2.0)
     languages = ("en",)
+    licence = "MIT"
 
     @classmethod
     def list_voices(cls, model: Path) -> Sequence[Voice]:

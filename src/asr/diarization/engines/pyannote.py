@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,11 +88,6 @@ class PyannoteEngine(SpeakerEncoder):
         self._voices = threading.Lock()  # of its encoder for single voices, which do not wait for a long recording
         self._torch: Any = None
         self._pipeline: Any = None
-
-    @classmethod
-    def missing(cls) -> tuple[str, ...]:
-        """Return the required names that are not installed; `pyannote` alone is a namespace that others share."""
-        return tuple(name for name in cls.requires if not _is_there(name))
 
     def load(self) -> None:
         """Load the pipeline and prove that its encoder computes. Raises ConfigurationError, ModelBroken."""
@@ -257,10 +251,3 @@ def _turns(annotation: Any, numbers: Mapping[Any, int]) -> list[Turn]:
         for segment, _, label in annotation.itertracks(yield_label=True)
         if label in numbers
     ]
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package that it would be in
-        return False
