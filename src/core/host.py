@@ -1,4 +1,4 @@
-"""The models of one service: names resolved, workers found or made, the default loaded at start, health told."""
+"""The models of one service: workers found or made, the default loaded at start, health told."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from typing import Any, Unpack
 from core import errors
 from core.catalogue import Catalogue
 from core.chains import Resting
-from core.engines import Engine
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
+from core.model_names import ModelNames
 from core.pool import MIB, WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
-from core.remote_options import RemoteOptions
 from core.settings import ServiceSettings
 from core.workers import CallOptions, Worker
 
 log = logging.getLogger(__name__)
 
 
-class ModelHost:
+class ModelHost(ModelNames):
     """Serves the models of one task. `spec` turns a resolved model into what its worker runs.
 
     `preloaded` are the names of models that `start` loads beside the default one. Raises ConfigurationError for a model
@@ -47,13 +46,9 @@ class ModelHost:
         metrics: Metrics,
         preloaded: Sequence[str] = (),
     ) -> None:
-        catalogue.check_engines(task, registry.names())
-        self.catalogue = catalogue
+        super().__init__(catalogue, task=task, default=default, fallback=settings.model_fallback, registry=registry)
         self.resting = Resting()
-        self._task = task
-        self._default = default
         self._settings = settings
-        self._registry = registry
         self._spec = spec
         self._metrics = metrics
         self._preloaded = preloaded
@@ -64,129 +59,6 @@ class ModelHost:
         self._startup: asyncio.Task[None] | None = None
         self._others: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
-        self._warn_of_chains()
-
-    def default(self) -> ModelRef:
-        """Return the default model; ModelNotFound when the setting names none. Of a chain it is the first usable."""
-        members = self.catalogue.chain(self._default, self._task)
-        if not members:
-            return self.catalogue.resolve(self._default, self._task)
-        found = [self._member(name) for name in members]
-        return next((model for model in found if model.installed and self._works(model)), found[0])
-
-    def resolve(self, name: str | None) -> ModelRef:
-        """Return the model a request names, which must be installed; empty or None means the default.
-
-        Raises ModelNotFound (for a model that is known but not pulled the message says how to pull it), NotSupported
-        when the library of its engine is not installed. Of a chain it is the first that is usable.
-        """
-        return self.chain(name)[0]
-
-    def chain(self, name: str | None) -> list[ModelRef]:
-        """Return the models that may answer a request in turn, when those before them are unavailable.
-
-        There is one unless the name is that of a chain, of which those are left out that are not installed, or whose
-        library is not. Raises what `resolve` does, for the first of a chain when none of it is usable.
-        """
-        members = self.catalogue.chain(name or self._default, self._task)
-        if not members:
-            return [self._usable(self._find(name))]
-        found: dict[str, ModelRef] = {}
-        failure: errors.VoiceStackError | None = None
-        for member in members:
-            try:
-                model = self._usable(self._member(member))
-            except (errors.ModelNotFound, errors.NotSupported) as error:
-                failure = failure or error
-                log.debug("%s of the chain %s is passed over: %s", member, name or self._default, error.message)
-            else:
-                found.setdefault(model.id, model)
-        if not found and failure is not None:
-            raise failure
-        return list(found.values())
-
-    def _member(self, name: str) -> ModelRef:
-        """Return a model of a chain, where the client of a server needs no table: its engine's name, or ENGINE/MODEL.
-
-        Raises ModelNotFound.
-        """
-        try:
-            return self.catalogue.resolve(name, self._task)
-        except errors.ModelNotFound:
-            engine = name.partition("/")[0]
-            if engine not in self._registry.names() or not _is_remote(self._registry.get(engine)):
-                raise
-            return ModelRef(id=name, task=self._task, engine=engine, translates=True, weightless=True)
-
-    def _warn_of_chains(self) -> None:
-        for chain, members in self.catalogue.chains(self._task).items():
-            for name in members:
-                try:
-                    self._member(name)
-                except errors.ModelNotFound:
-                    log.warning("%r of the chain %s is no model of this service, and is passed over", name, chain)
-
-    def _usable(self, model: ModelRef) -> ModelRef:
-        self.catalogue.require(model)
-        if missing := self._missing(model):
-            raise errors.NotSupported(
-                f"the engine {model.engine} of {model.id} needs {', '.join(missing)}, which is not installed: "
-                f"{self.engine(model).install_line()}",
-                param="model",
-            )
-        if model.stands_in_for:
-            log.info("%s is not installed; %s answers in its place", model.stands_in_for, model.id)
-        return model
-
-    def _find(self, name: str | None) -> ModelRef:
-        if not name or name == self._default:
-            return self.default()
-        try:
-            return self.catalogue.lookup(name, self._task, default=self._default)
-        except errors.ModelNotFound:
-            if self._settings.model_fallback:
-                return self.default()
-            raise
-
-    def knows(self, name: str) -> bool:
-        """Return whether a model of this task has this name, installed or not; those for "the default" do not count."""
-        if name == self._default or self.catalogue.chain(name, self._task):
-            return True
-        with contextlib.suppress(errors.ModelNotFound):
-            if name == self.default().id:
-                return True
-        with contextlib.suppress(errors.ModelNotFound):
-            self.catalogue.lookup(name, self._task)
-            return True
-        return False
-
-    def installed(self) -> list[ModelRef]:
-        """Return the models that can be used, the default first: weights and the engine's library are installed."""
-        found = self.catalogue.entries(self._task)
-        with contextlib.suppress(errors.ModelNotFound):
-            found = [self.default(), *found]
-        return list({model.id: model for model in found if model.installed and self._works(model)}.values())
-
-    def engine(self, model: ModelRef) -> type[Engine]:
-        """Return the class of a model's engine."""
-        found: type[Engine] = self._registry.get(model.engine)
-        return found
-
-    def _missing(self, model: ModelRef) -> tuple[str, ...]:
-        """Return the libraries that the model's engine needs and that are not installed.
-
-        Raises NotSupported for an outside engine that cannot be imported.
-        """
-        try:
-            return self.engine(model).missing()
-        except errors.ConfigurationError as error:
-            raise errors.NotSupported(error.message, param="model") from error
-
-    def _works(self, model: ModelRef) -> bool:
-        try:
-            return not self._missing(model)
-        except errors.NotSupported:
-            return False
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""
@@ -195,7 +67,7 @@ class ModelHost:
     def _spec_of(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs; with the size of its weights where memory is counted."""
         spec = self._spec(model)
-        if _is_remote(self.engine(model)):
+        if self.is_remote(model):
             spec = replace(spec, takes_slot=False)
         return replace(spec, size=self._size(model)) if self._settings.model_memory_mb else spec
 
@@ -360,8 +232,3 @@ class ModelHost:
             if task is not None:
                 task.cancel()
         await self._pool.close()
-
-
-def _is_remote(engine: type[Engine]) -> bool:
-    """Return whether an engine is the client of a server: it needs no files, and computes nothing here."""
-    return issubclass(engine.Options, RemoteOptions)
