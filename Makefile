@@ -12,6 +12,9 @@ EXTRAS := .venv-extras
 MODELS := whisper-base kokoro diarization-community1
 TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium wespeaker-resnet34-lm ge2e
 PYTEST_ARGS ?=
+# Processes for the tests; a file of tests stays in one of them.
+JOBS ?= 2
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
 ## help: this list
 .PHONY: help
@@ -61,20 +64,20 @@ demo: models
 ## test: everything CI runs
 .PHONY: test
 test: test-models conformance-envs lint typecheck docs-check lint-docker test-extras
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 ## test-extras: the engines behind extras (Coqui, openai-whisper, CrispASR, sherpa-onnx) in an environment of their own
 .PHONY: test-extras
 test-extras: test-models
 	@PYTHON=$(PYTHON) scripts/make-extras-env.sh $(EXTRAS)
-	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python -m pytest tests/coqui tests/whisper \
+	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python $(PYTEST) tests/coqui tests/whisper \
 		tests/contract tests/[at]*s*/engines/test_crispasr.py tests/[at]*s*/engines/test_sherpa_onnx*.py $(PYTEST_ARGS)
 
 ## test-base: the whole suite in an environment without any extra: engines that are not installed are skipped or told
 .PHONY: test-base
 test-base: test-models
 	@$(PYTHON) scripts/make_env.py .venv-base --extras dev
-	.venv-base/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-base/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 ## test-fast: the tests that load no model and start no service
 .PHONY: test-fast

@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import results, services, tables
-from bench.audio import SENTENCES
+from bench.audio import SENTENCES as TEXTS
 from bench.children import ROOT
 from bench.engines_plan import Case, cases, extras
 from bench.machine import describe
@@ -39,12 +39,12 @@ from utils.text import wer
 NAME = "engines"
 ENVIRONMENTS = ROOT / ".venv-engines"
 CLIPS, CLIP_SECONDS = 4, (4.0, 12.0)
-TEXTS = SENTENCES[:4]
 LISTENER = "whisper-base"
 MOST_WRONG_PERCENT = 20.0
 TEST_SECONDS, CHILD_SECONDS = 1800.0, 900.0
 THREADS = min(usable_cores(), 2)
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
+_ABSENT = re.compile(r"^SKIPPED .* not installed.*$", re.MULTILINE)
 SETTINGS: Mapping[str, dict[str, str]] = {"asr": {"ASR_MODEL": LISTENER}, "tts": {"TTS_MODEL": "kokoro"}}
 
 
@@ -132,15 +132,23 @@ def measure(case: Case, spoken: Sequence[Clip]) -> tuple[Row, list[str]]:
 
 
 def tested(case: Case, where: Place) -> str:
-    """Run the tests of an engine and return their counts as pytest words them. Raises Failed when none passed."""
+    """Run the tests of an engine and return their counts as pytest words them.
+
+    Raises Failed when none passed, or real weights were not tested for want of a library.
+    """
+    environment = {"ENGINES": case.engine}
+    if case.converter:
+        environment["CONVERTER_PYTHON"] = str(place(case.converter, where.folder).python)
     done = where.run(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *case.paths),
+        *("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--no-header", *case.paths),
         seconds=TEST_SECONDS,
-        ENGINES=case.engine,
+        **environment,
     )
     found = {what: int(number) for number, what in _COUNT.findall(_last(done.stdout))}
     if not found.get("passed") or done.returncode not in {0, 1}:
         raise Failed(f"no test passed: {_last(done.stdout)} {_last(done.stderr)}".strip())
+    if case.weights == "real weights" and (absent := _ABSENT.search(done.stdout)):
+        raise Failed(f"not all tests were run: {absent[0]}")
     return ", ".join(f"{number} {what}" for what, number in sorted(found.items(), key=lambda one: one[0] != "passed"))
 
 

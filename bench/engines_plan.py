@@ -41,10 +41,10 @@ class Case:
 
     `convert` is a script of ours and its arguments, which makes that model's files into the engine's format; {model} is
     their folder, {target} the file or folder `converted` that it makes; `converter` is the environment that it runs in
-    where that is not the engine's. Without `library` its own is not installed, being large and not called by its tests:
-    they run in the environment without extras. {asr_url} and {tts_url} in an option are
-    services of ours with real weights. No model and no such option: there is no sentence. `note` says of what is tested
-    what the word `weights` does not.
+    where that is not the engine's, which the tests are told as CONVERTER_PYTHON. Without `library` its own is not
+    installed, being large and not called by its tests: they run in the environment without extras. {asr_url} and
+    {tts_url} in an option are services of ours with real weights. No model and no such option: there is no sentence.
+    `note` says of what is tested what the word `weights` does not.
     """
 
     kind: Kind

@@ -72,7 +72,7 @@ TTS: Mapping[str, Told] = {
     "sherpa-onnx": Told(
         "VITS/Piper, Kokoro, Matcha, MeloTTS, Kitten, Supertonic, ZipVoice, Pocket", cloning="ZipVoice, Pocket"
     ),
-    "crispasr": Told("GGUF models of the library's architectures that speak"),
+    "crispasr": Told("GGUF models of the library's architectures that speak", cloning="by architecture"),
     "elevenlabs": Told("those of ElevenLabs, in the cloud", "those of the account", "those of the model"),
     "openai": Told("those of any OpenAI-compatible server", "those of the server", "those of the server"),
     "fake": Told("none: a tone, for tests", "four", "en, es"),

@@ -17,7 +17,7 @@ venv=${1:-$root/.venv-extras}
 [ $# -gt 0 ] || set -- coqui whisper crispasr sherpa
 python=$venv/bin/python
 stamp=$venv/voice-stack.stamp
-wanted=$(cat "$0" "$root/pyproject.toml" | cksum)
+wanted="$(cat "$0" "$root/pyproject.toml" | cksum) $* ${TORCH_INDEX:-}"
 
 if [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     exit 0
@@ -45,7 +45,7 @@ torchaudio() {
 }
 
 echo "installing $* into $venv (with torch about 1 GB the first time)"
-pip "pytest>=8.3,<10" "pytest-randomly>=3.16,<5" "pytest-timeout>=2.3,<3"
+pip "pytest>=8.3,<10" "pytest-randomly>=3.16,<5" "pytest-timeout>=2.3,<3" "pytest-xdist>=3.6,<4"
 for extra in "$@"; do
     case $extra in
     coqui)

@@ -29,6 +29,8 @@ LANGUAGES = {
     "moonshine-de-crispasr": "de",
     "moonshine-tiny-de-crispasr": "de",
 }
+# Those that a session of the library has translate into English; of more it says so, and they do not.
+TRANSLATE = ("canary-crispasr",)
 TASKS = {"['transcript']": "automatic-speech-recognition", "['tts']": "text-to-speech"}
 SPEECH_RATE = 24_000
 HEAD = """\
@@ -103,6 +105,8 @@ def _lines(entry: Entry) -> Iterator[str]:
     yield 'licence = "unknown"'
     yield f"owned_by = {_quoted(entry.files[0].repo.partition('/')[0])}"
     yield "released = 1970-01-01"
+    if entry.id in TRANSLATE:
+        yield "translates = true"
     if entry.task == "text-to-speech":
         yield f"sample_rate = {SPEECH_RATE}"
     if entry.options:

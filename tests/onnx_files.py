@@ -6,8 +6,8 @@ import numpy as np
 
 from utils.onnx_outputs import field
 
-_INTEGER = b"\xa0\x01\x02"
-"""The kind of an attribute."""
+_INTEGER, _INTEGERS = b"\xa0\x01\x02", b"\xa0\x01\x07"
+"""The kinds of attributes."""
 
 
 def number(key: int, value: int) -> bytes:
@@ -30,11 +30,17 @@ def value(key: int, name: str, kind: int, *shape: int | str) -> bytes:
     return field(key, field(1, name.encode()) + field(2, described))
 
 
-def node(op: str, inputs: str, output: str, **attributes: int) -> bytes:
+def node(op: str, inputs: str, output: str, **attributes: int | tuple[int, ...]) -> bytes:
     """An operator of a graph; its attributes are small integers."""
     given = b"".join(field(1, name.encode()) for name in inputs.split())
-    told = b"".join(field(5, field(1, name.encode()) + number(3, one) + _INTEGER) for name, one in attributes.items())
+    told = b"".join(field(5, field(1, name.encode()) + _attribute(one)) for name, one in attributes.items())
     return field(1, given + field(2, output.encode()) + field(4, op.encode()) + told)
+
+
+def _attribute(given: int | tuple[int, ...]) -> bytes:
+    if isinstance(given, int):
+        return number(3, given) + _INTEGER
+    return b"".join(number(8, one) for one in given) + _INTEGERS
 
 
 def model(*graph: bytes) -> bytes:

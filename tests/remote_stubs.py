@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -168,6 +168,17 @@ def whisper_cpp(asked: Asked) -> Answered:
         answer["segments"] = list(_segments(seconds, tokens=form.get("token_timestamps") == b"true"))
         answer["text"] = "\n".join(each["text"] for each in answer["segments"]) + "\n"
     return in_json(answer)
+
+
+def under(prefix: str, answer: Answer) -> Answer:
+    """Return a server all of whose paths begin with a prefix, as whisper.cpp's do with --request-path."""
+
+    def answered(asked: Asked) -> Answered:
+        if not asked.path.startswith(prefix):
+            return Answered(404)
+        return answer(replace(asked, path=asked.path.removeprefix(prefix)))
+
+    return answered
 
 
 def _segments(seconds: float, *, tokens: bool) -> Iterator[dict[str, Any]]:

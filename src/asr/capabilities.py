@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def capabilities(service: AsrService) -> dict[str, Any]:
-    """Return formats, languages, limits and features; a feature is true where an installed model has it."""
+    """Return formats, languages, limits and features; a feature is true where an installed model has it.
+
+    `streaming` is a text that comes while the recording is transcribed, which every model gives, window by window;
+    `live_streams` of a loaded one, whether its engine takes a recording that is still being made.
+    """
     models, settings = service.host.installed(), service.settings
     engines = [engine for model in models if issubclass(engine := service.host.engine(model), AsrEngine)]
     default = _default(service.diarizer)
@@ -42,6 +46,7 @@ def capabilities(service: AsrService) -> dict[str, Any]:
             "jobs": True,
             "realtime": False,
         },
+        "loaded": [_loaded(model.id, facts) for model in models if (facts := service.host.worker(model).facts)],
         "diarization": {
             "default_model": default.id if default else None,
             "models": [_diarization(service.diarizer, model) for model in service.diarizer.host.installed()],
@@ -52,6 +57,16 @@ def capabilities(service: AsrService) -> dict[str, Any]:
 def _languages(service: AsrService, model: ModelRef) -> Iterable[str]:
     """Return the languages of a model: the catalogue's, else what the loaded engine says."""
     return model.languages or service.host.worker(model).facts.get("languages", ())
+
+
+def _loaded(model: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an engine told of a model once it was loaded."""
+    return {
+        "id": model,
+        "languages": facts.get("languages", []),
+        "live_streams": facts.get("streams", False),
+        "library_features": facts.get("library_features", []),
+    }
 
 
 def _default(diarizer: Diarizer) -> ModelRef | None:

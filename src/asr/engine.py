@@ -30,6 +30,8 @@ class AsrEngine(Engine):
     """Whether segments carry the log-probabilities of their tokens when TranscribeOptions.logprobs asks for them."""
     streams: bool = False
     """Whether `open_stream` works: the model writes audio that still comes. May be set by `load`."""
+    library_features: tuple[str, ...] = ()
+    """What the engine's library says the model can do, in its own words, used here or not. May be set by `load`."""
 
     @abstractmethod
     def transcribe(self, audio: Audio, options: TranscribeOptions) -> Transcription:

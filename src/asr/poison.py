@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.errors import CrashedByRequest, UnprocessableAudio
+from core.errors import CrashedByRequest, UnprocessableAudio, of_model
 
 DEATHS = 2
 WINDOW_SECONDS = 3600.0
@@ -26,7 +26,8 @@ class Poison:
         """Raise UnprocessableAudio for audio that ended this model's process twice within the last hour."""
         deaths = self._deaths.get((model, sha256), deque())
         if len(deaths) >= DEATHS and time.monotonic() - deaths[0] < WINDOW_SECONDS:
-            raise UnprocessableAudio("this audio ended the engine's process twice within the last hour")
+            with of_model(model):
+                raise UnprocessableAudio("this audio ended the engine's process twice within the last hour")
 
     @contextmanager
     def watch(self, sha256: str, model: str) -> Iterator[None]:

@@ -69,7 +69,7 @@ def decode(
     """Return the language of the first window that has one, and what the windows say, as it becomes known.
 
     `speech` is what asr.speech_windows.listen yields. `ahead` tells how many windows may be on their way at the same
-    time, from their preparation to their text; where the language has to be detected, or every window needs the text
+    time, from their preparation to their text; until the language is detected, and where every window needs the text
     before, it is one. `working` is held while windows are made, in this thread. Raises what the engine and `submit`
     raise.
     """
@@ -134,6 +134,7 @@ class _Decoding:
         self._ahead = ahead
         self._working = working
         self._previous: tuple[int, ...] = ()
+        self._tells_language = True  # until there is text without one
         # Around a cut twice the padding is silent, and there Whisper's times, in steps of 20 ms, are loose.
         self._slack = 2 * options.vad.speech_pad_ms / 1000 if options.vad else 0.0
         self._flying: deque[tuple[Window, Future[WindowText]]] = deque()
@@ -179,6 +180,7 @@ class _Decoding:
         guess = _asked_for(self._options)
         if text.segments or guess.language is not None:
             guess = LanguageGuess(text.language, text.language_probability)
+            self._tells_language = guess.language is not None
         self._previous = text.tokens
         if not self._engine.multilingual and self._options.language is None:
             self._options = replace(self._options, language=guess.language)
@@ -192,7 +194,7 @@ class _Decoding:
     def _limit(self) -> int:
         knows_one = len(self._engine.languages) == 1
         detects = self._options.language is None and not (self._engine.multilingual or knows_one)
-        return 1 if detects or self._engine.serial else self._ahead()
+        return 1 if (detects and self._tells_language) or self._engine.serial else self._ahead()
 
     def _prepare(self, window: Window) -> WindowWork:
         with self._working():

@@ -87,6 +87,8 @@ class AsrWorker(WorkerHandler):
             "device": engine.context.device,
             "compute_type": getattr(engine, "compute_type", engine.context.compute_type),
             "languages": list(engine.languages),
+            "streams": engine.streams,
+            "library_features": list(engine.library_features),
             "slots": _slots(engine),
             "batch_size": _batch_size(engine),
         }

@@ -82,7 +82,7 @@ class Catalogue:
         refs += [ref for folder in self.store.folders() if folder.name not in known and (ref := _of_path(folder))]
         return [ref for ref in refs if task in {None, ref.task}]
 
-    def resolve(self, name: str | None, task: str | None = None, *, default: str | None = None) -> ModelRef:
+    def resolve(self, name: str | None, task: str | None = None, *, default: str | ModelRef | None = None) -> ModelRef:
         """Return the model that an operator's name means: an id, an alias, or the path of weights.
 
         No name, and the names that stand for "the default model", mean `default`. A model that is not installed is
@@ -107,9 +107,12 @@ class Catalogue:
                 raise ConfigurationError(f"{where}: unknown engine {ref.engine!r}; there are: {', '.join(names)}")
 
     def chain(self, name: str, task: str) -> tuple[str, ...]:
-        """Return the names of models that stand in for each other under this name; none where it is no such name."""
+        """Return the names of models that stand in for each other under this name; none where it is no such name.
+
+        Nor where the name, or one of them, is known to be of another task; that of all of them may be unknown.
+        """
         members = self._overlay.chain(name)
-        return members if self._tasks(members) <= {task} else ()
+        return members if self._tasks(name, *members) <= {task} else ()
 
     def chains(self, task: str) -> dict[str, tuple[str, ...]]:
         """Return the chains of a task: the names of their models by the chain's."""
@@ -117,19 +120,21 @@ class Catalogue:
 
     def _check_chains(self) -> None:
         for name in self._overlay.chains:
-            if len(tasks := self._tasks(self._overlay.chain(name))) > 1:
+            if len(tasks := self._tasks(name, *self._overlay.chain(name))) > 1:
                 where = self._overlay.where("chains", name)
                 raise ConfigurationError(f"{where}: the chain {name!r} mixes tasks: {', '.join(sorted(tasks))}")
 
-    def _tasks(self, members: tuple[str, ...]) -> set[str]:
-        """Return the tasks of the models with these names, as far as they are known."""
-        return {ref.task for name in members if (ref := self._named(name))}
+    def _tasks(self, *names: str) -> set[str]:
+        """Return the tasks of the models with these names, as far as they are known; of ENGINE/tts-1 it is."""
+        known = {ref.task for name in names if (ref := self._named(name))}
+        spoken = {part for name in names for part in (name, name.partition("/")[2])}
+        return known | {task for task in self._defaults for name in spoken if self.means_default(name, task)}
 
-    def lookup(self, name: str | None, task: str | None = None, *, default: str | None = None) -> ModelRef:
+    def lookup(self, name: str | None, task: str | None = None, *, default: str | ModelRef | None = None) -> ModelRef:
         """Return the model that a client's name means; as `resolve`, but a name is never taken for a path."""
         wanted = (name or "").strip()
-        fallback = self.resolve(default, task) if default else None
-        if fallback and (not wanted or self._means_default(wanted, task) or wanted in {default, fallback.id}):
+        fallback = self.resolve(default, task) if isinstance(default, str) and default else default or None
+        if fallback and (not wanted or self.means_default(wanted, task) or wanted in {default, fallback.id}):
             return fallback
         ref = self._named(wanted)
         if ref is None:
@@ -245,8 +250,11 @@ class Catalogue:
     def _opened(self, path: Path, task: str | None) -> ModelRef:
         """Return the model in a folder or a file that an operator named."""
         if self._outside_engine and task:
-            return ModelRef(id=_id_of(path), task=task, engine=self._outside_engine, path=path, translates=True)
-        if ref := _of_path(path):
+            outside = self._outside_engine
+            ref: ModelRef | None = ModelRef(id=_id_of(path), task=task, engine=outside, path=path, translates=True)
+        else:
+            ref = _of_path(path)
+        if ref:
             # A folder that is called like a model of the catalogue is not that model.
             return replace(ref, id=str(path)) if self._named(ref.id) else ref
         what = "files in the folder" if path.is_dir() else "file"
@@ -256,8 +264,10 @@ class Catalogue:
         """Return whether a name is that of an engine outside the catalogue and, behind a slash, a model it knows."""
         return bool(self._outside_engine) and name.startswith(f"{self._outside_engine}/") and not _as_path(name)
 
-    def _means_default(self, name: str, task: str | None) -> bool:
-        return any(name.casefold() in names for of, names in self._defaults.items() if task in {None, of})
+    def means_default(self, name: str, task: str | None) -> bool:
+        """Return whether a name is one of OpenAI's and others' that stands for the default model."""
+        wanted = name.strip().casefold()
+        return any(wanted in names for of, names in self._defaults.items() if task in {None, of})
 
     def _check_task(self, ref: ModelRef, task: str | None, default: ModelRef | None = None) -> ModelRef:
         if task in {None, ref.task}:

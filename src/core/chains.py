@@ -52,7 +52,8 @@ class Resting:
 class Chain:
     """The models that may answer one request, the one that was asked for first; there is at least one.
 
-    `model` is the one that answers, or is being tried. The last is tried whether it is `resting` or not.
+    `model` is the one that answers, or is being tried; an attempt that uses another one in its place sets it. The last
+    is tried whether it is `resting` or not.
     """
 
     def __init__(self, models: Sequence[ModelRef], resting: Resting) -> None:
@@ -70,7 +71,8 @@ class Chain:
         """Return what `attempt` returns for the first model that can; it must have undone all it did when it raises.
 
         A refusal of the model that was asked for is raised at once. That of a stand-in is not told, because its voices
-        and options are its own: when nobody answers, the last error of a model that was not able to is raised.
+        and options are its own: when nobody answers, the last error of a model that was not able to is raised. What
+        failed outside `model`, the diarization beside it for one, would fail for the others too: it is raised at once.
         """
         failure: errors.VoiceStackError | None = None
         for model in self._models:
@@ -81,13 +83,17 @@ class Chain:
             try:
                 answer = await attempt(model)
             except errors.VoiceStackError as error:
-                self._resting.note(model, error)
-                if self._settled or (failure is None and not cannot_now(error)):
+                of_it = error.model == self.model.id
+                if of_it:
+                    self._resting.note(self.model, error)
+                unable = of_it and cannot_now(error)
+                refused = not cannot_now(error) and (of_it or error.model is None)
+                if self._settled or not (unable or (refused and failure is not None)):
                     raise
-                log.warning("the model %s cannot answer now (%s)", model.id, error.code)
-                if failure is None or cannot_now(error):
+                log.warning("the model %s cannot answer now (%s)", self.model.id, error.code)
+                if unable:
                     failure = error
             else:
-                self._resting.note(model, None)
+                self._resting.note(self.model, None)
                 return answer
         raise failure or errors.Unavailable("there is no model to answer")

@@ -22,6 +22,8 @@ from core.errors import ConfigurationError, ModelBroken, VoiceStackError
 
 _MAX_THREADS = 8
 """More threads of one session wait for each other more than they compute."""
+_RUN_BY = {"vibevoice-tts": "vibevoice", "canary-ctc": "fastconformer-ctc", "omniasr-llm-unlimited": "omniasr-llm"}
+"""Architectures whose abilities the library does not list, and those whose code they run in."""
 _WHISPER_TEXT_TOKENS = 51_765
 """Tokens of a Whisper that are no languages; the multilingual ones have one more."""
 
@@ -100,7 +102,7 @@ def _check_whole(path: Path) -> None:
 def verbs(library: Any, backend: str) -> frozenset[str]:
     """Return what the library says an architecture can do; nothing for one that it does not list."""
     try:
-        return frozenset(library.backend_capabilities(backend))
+        return frozenset(library.backend_capabilities(_RUN_BY.get(backend, backend)))
     except ValueError:
         return frozenset()
 

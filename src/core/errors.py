@@ -46,6 +46,8 @@ sends `Retry-After` seconds, None says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 ECHOED = 200
@@ -73,6 +75,8 @@ class VoiceStackError(Exception):
         """Seconds, where this one error knows better than its class."""
         self.is_final = False
         """Whether this one fails again whatever its class says."""
+        self.model: str | None = None
+        """The id of the model that failed, None where it was none; for this process, it is not dumped."""
 
     def to_dict(self) -> dict[str, str | None]:
         """Return the four fields of OpenAI's error object."""
@@ -364,6 +368,17 @@ class InsufficientStorage(VoiceStackError):
     status = 507
     code = "insufficient_storage"
     retry = False
+
+
+@contextmanager
+def of_model(model: str | None) -> Iterator[None]:
+    """Note on what is raised in here which model failed, where nobody has before."""
+    try:
+        yield
+    except VoiceStackError as error:
+        if error.model is None:
+            error.model = model
+        raise
 
 
 def _tree(root: type[VoiceStackError]) -> dict[str, type[VoiceStackError]]:

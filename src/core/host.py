@@ -7,8 +7,9 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -47,15 +48,17 @@ class ModelHost(ModelNames):
         preloaded: Sequence[str] = (),
     ) -> None:
         super().__init__(catalogue, task=task, default=default, fallback=settings.model_fallback, registry=registry)
+        self.warn_of_chains()
         self.resting = Resting()
         self._settings = settings
         self._spec = spec
         self._metrics = metrics
         self._preloaded = preloaded
         self._pool = WorkerPool(settings.model_slots, memory=settings.model_memory_mb * MIB)
-        self._sizes: dict[Path, int] = {}
         metrics.watch(self._pool.status)
         self._draining = False
+        self._untried = True
+        """Whether the default model counts as ready while it is unloaded, though it was never loaded."""
         self._startup: asyncio.Task[None] | None = None
         self._others: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
@@ -66,7 +69,8 @@ class ModelHost(ModelNames):
 
     def _spec_of(self, model: ModelRef) -> WorkerSpec:
         """Return what the worker of a model runs; with the size of its weights where memory is counted."""
-        spec = self._spec(model)
+        with errors.of_model(model.id):
+            spec = self._spec(model)
         if self.is_remote(model):
             spec = replace(spec, takes_slot=False)
         return replace(spec, size=self._size(model)) if self._settings.model_memory_mb else spec
@@ -74,22 +78,25 @@ class ModelHost(ModelNames):
     def _size(self, model: ModelRef) -> int:
         if model.size is not None or model.path is None:
             return model.size or 0
-        if model.path not in self._sizes:
-            files = [model.path, *model.path.rglob("*")]
-            self._sizes[model.path] = sum(file.stat().st_size for file in files if file.is_file())
-        return self._sizes[model.path]
+        try:
+            return _bytes_in(model.path, model.path.stat().st_mtime_ns)
+        except OSError:
+            # Somebody takes it away just now; to load it says so.
+            return 0
 
     async def load(self, model: ModelRef) -> Worker:
-        """Load a model and return its worker."""
-        return await self._pool.load(self._spec_of(model))
+        """Load a model and return its worker; see Worker.load for what is raised, and Draining after `drain`."""
+        self._check_draining()
+        with errors.of_model(model.id):
+            return await self._pool.load(self._spec_of(model))
 
     async def unload(self, model: ModelRef) -> None:
-        """Unload a model. Raises NotFound when it is not loaded, Conflict while it is in use."""
-        await self._pool.unload(self._spec_of(model))
+        """Unload a model, or give up loading it. Raises NotFound when it is not loaded, Conflict while it is in use."""
+        await self._pool.unload(model.id)
 
-    def in_use(self, model: ModelRef) -> bool:
-        """Return whether calls of a model run or wait."""
-        return self.worker(model).busy
+    def kept_out(self, model: ModelRef) -> AbstractAsyncContextManager[None]:
+        """Keep a model unloaded while its files go; see WorkerPool.kept_out."""
+        return self._pool.kept_out(model.id)
 
     def details(self) -> list[dict[str, Any]]:
         """Return every process of every model asked for so far, loaded or not: what GET /api/ps tells of it."""
@@ -112,13 +119,22 @@ class ModelHost(ModelNames):
         params: Mapping[str, Any],
         **how: Unpack[CallOptions],
     ) -> AsyncIterator[Call]:
-        """Call the worker of a model; see Worker.call for how, and for what is raised."""
-        if self._draining:
-            raise errors.Draining("the service is shutting down")
+        """Call the worker of a model; see Worker.call for how, and for what is raised.
+
+        Errors of the call say which model it was; those of the caller's own block do not.
+        """
+        self._check_draining()
         asked = time.monotonic()
-        async with self.worker(model).call(method, params, **how) as call:
+        async with contextlib.AsyncExitStack() as stack:
+            with errors.of_model(model.id):
+                call = await stack.enter_async_context(self.worker(model).call(method, params, **how))
+            call.model = model.id
             self._metrics.observe_wait(time.monotonic() - asked, model=model.id)
             yield call
+
+    def _check_draining(self) -> None:
+        if self._draining:
+            raise errors.Draining("the service is shutting down")
 
     def drain(self) -> None:
         """Take no more calls and turn away those that wait; those that run go on."""
@@ -130,6 +146,7 @@ class ModelHost(ModelNames):
 
         Failures of the default model show in `ready` and `health`, those of the others in the log.
         """
+        self._untried = not preload
         if preload:
             self._startup = asyncio.create_task(self._preload())
         if preload and self._preloaded:
@@ -142,13 +159,17 @@ class ModelHost(ModelNames):
             for model in self.chain(None):
                 try:
                     await self._patiently(model)
+                except errors.Conflict:
+                    log.info("the default model was unloaded while it was loading; the first request loads it")
+                    self._untried = True
+                    return
                 except errors.VoiceStackError as error:
                     self.resting.note(model, error)
                     failures.append(error)
                     log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
                 else:
                     return
-        except (errors.ModelNotFound, errors.NotSupported) as error:
+        except errors.VoiceStackError as error:
             failures.append(error)
             log.error("the default model cannot be loaded: %s", error.message)  # noqa: TRY400 - not a bug
         self._failure = failures[0]
@@ -193,7 +214,7 @@ class ModelHost(ModelNames):
 
     def _answers(self, model: ModelRef) -> bool:
         worker = self.worker(model)
-        return worker.state == "ready" or (worker.state == "unloaded" and (bool(worker.facts) or self._startup is None))
+        return worker.state == "ready" or (worker.state == "unloaded" and (bool(worker.facts) or self._untried))
 
     def _defaults(self) -> list[ModelRef]:
         """Return the models that may answer who names none; empty where they cannot be used."""
@@ -215,7 +236,7 @@ class ModelHost(ModelNames):
             model_id = model.id
             worker = self.worker(model)
             facts, reason = worker.facts, worker.error or reason
-        except errors.ModelNotFound as error:
+        except errors.VoiceStackError as error:
             reason = error.message
         return {
             "engine": facts.get("engine"),
@@ -232,3 +253,9 @@ class ModelHost(ModelNames):
             if task is not None:
                 task.cancel()
         await self._pool.close()
+
+
+@lru_cache(maxsize=256)
+def _bytes_in(path: Path, changed: int) -> int:  # noqa: ARG001 - `changed` is for the cache: what changes is counted anew
+    """Return the bytes of a file, or of those in a folder."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())

@@ -33,7 +33,6 @@ Hosts = Mapping[Task, ModelHost]
 _EVENT = "model.pull"
 _SSE = "text/event-stream"
 _SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_HELD = {"loading", "ready"}
 # Empty is absent.
 _Flag = Annotated[bool, BeforeValidator(lambda given: given or False), Query()]
 
@@ -52,7 +51,7 @@ def loading_routes(settings: ServiceSettings, hosts: Hosts) -> APIRouter:
     @routes.post(PS + "/{model_id:path}", status_code=201, summary="Load a model", dependencies=[changes])
     async def load(request: Request, model_id: str) -> Response:
         host, model = _found(hosts, model_id)
-        model = host.resolve(host.catalogue.require(model).id)
+        host.usable(model)
         if "ready" in _states(host, model):
             raise errors.Conflict(f"the model {model.id} is loaded already", param="model")
         await until_disconnect(request.receive, host.load(model))
@@ -61,8 +60,6 @@ def loading_routes(settings: ServiceSettings, hosts: Hosts) -> APIRouter:
     @routes.delete(PS + "/{model_id:path}", summary="Unload a model", dependencies=[changes])
     async def unload(model_id: str) -> Response:
         host, model = _found(hosts, model_id)
-        if not _HELD & _states(host, model):
-            raise errors.NotFound(f"the model {model.id} is not loaded", param="model")
         await host.unload(model)
         return JsonResponse({"id": model.id, "object": "model", "loaded": False})
 
@@ -110,11 +107,12 @@ def pulling_routes(settings: ServiceSettings, hosts: Hosts) -> APIRouter:
     async def delete(model_id: str) -> Response:
         host, model = _found(hosts, model_id)
         store = host.catalogue.store
-        if _HELD & _states(host, model):
+        if {"loading", "ready"} & _states(host, model):
             raise errors.Conflict(f"the model {model.id} is loaded; DELETE {PS}/{model.id} unloads it", param="model")
         if not store.is_installed(model.id) and (model.installed or store.folder(model.id).exists()):
             raise errors.Forbidden(f"the model {model.id} was not pulled, so it is not deleted", param="model")
-        freed = await asyncio.to_thread(_remove, host.catalogue, model)
+        async with host.kept_out(model):
+            freed = await asyncio.to_thread(_remove, host.catalogue, model)
         return JsonResponse({"id": model.id, "object": "model", "deleted": True, "freed": freed})
 
     return routes
@@ -125,15 +123,10 @@ def _found(hosts: Hosts, name: str) -> tuple[ModelHost, ModelRef]:
 
     Names that stand for another model (the default, a fallback) mean nothing here. Raises ModelNotFound.
     """
-    for host in hosts.values():
-        with suppress(errors.ModelNotFound):
-            # The id of a folder or an outside engine that the operator named, which no catalogue knows.
-            if (default := host.default()).id == name:
-                return host, default
     unknown: errors.ModelNotFound | None = None
-    for task, host in hosts.items():
+    for host in hosts.values():
         try:
-            return host, host.catalogue.lookup(name, task)
+            return host, host.named(name)
         except errors.ModelNotFound as error:
             unknown = unknown or error
     raise unknown or errors.ModelNotFound("this service has no models", param="model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def _sherpa(folder: Path) -> FolderFacts | None:
         return None
     if model.family == "whisper":
         return _whisper("sherpa-onnx", english=not model.fact("is_multilingual", 1))
-    return FolderFacts(engine="sherpa-onnx", task="automatic-speech-recognition")
+    translates = model.family == "nemo_canary"
+    return FolderFacts(engine="sherpa-onnx", task="automatic-speech-recognition", translates=translates)
 
 
 def _single_file(folder: Path) -> FolderFacts | None:
@@ -137,6 +139,17 @@ def _single_file(folder: Path) -> FolderFacts | None:
 
 
 def _file(path: Path) -> FolderFacts | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, changed: int, size: int) -> FolderFacts | None:
+    """Return what a file holds; those of some writers have a header of megabytes before what is looked for."""
+    del changed, size  # with them it is read again where it was replaced
     if path.suffix == ".pt":
         words = whisper_checkpoint.whisper_words(path)
         return _whisper("whisper", english=words == whisper_checkpoint.ENGLISH_ONLY_WORDS) if words else None
@@ -160,7 +173,7 @@ def _whisper(engine: str, *, english: bool) -> FolderFacts:
 def _crispasr(path: Path, architecture: str) -> FolderFacts | None:
     if any(part in architecture for part in _COMPANIONS):
         return None
-    if voice := gguf.piper_voice(path):
+    if architecture.startswith("piper") and (voice := gguf.piper_voice(path)):
         return FolderFacts(engine="crispasr", task="text-to-speech", languages=voice[:1], sample_rate=voice[1])
     # VibeVoice has one architecture for both tasks.
     speaks = "tts" in architecture or architecture.startswith(_SPEAKS)
@@ -169,7 +182,8 @@ def _crispasr(path: Path, architecture: str) -> FolderFacts | None:
     if architecture == "whisper":
         return _whisper("crispasr", english=".en" in path.stem)
     if architecture.startswith(_LISTENS) or {"asr", "stt", "ctc"} & set(architecture.split("-")):
-        return FolderFacts(engine="crispasr", task="automatic-speech-recognition")
+        task: Task = "automatic-speech-recognition"
+        return FolderFacts(engine="crispasr", task=task, translates=architecture == "canary")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from core import errors
@@ -32,14 +33,13 @@ class ModelNames:
         self._default = default
         self._fallback = fallback
         self._registry = registry
-        self._warn_of_chains()
+        self._broken: set[str] = set()
 
     def default(self) -> ModelRef:
         """Return the default model; ModelNotFound when the setting names none. Of a chain it is the first usable."""
-        members = self.catalogue.chain(self._default, self._task)
-        if not members:
+        found = list(self._known(self.members(self._default)))
+        if not found:
             return self.catalogue.resolve(self._default, self._task)
-        found = [self._member(name) for name in members]
         return next((model for model in found if model.installed and self._works(model)), found[0])
 
     def resolve(self, name: str | None) -> ModelRef:
@@ -56,14 +56,16 @@ class ModelNames:
         There is one unless the name is that of a chain, of which those are left out that are not installed, or whose
         library is not. Raises what `resolve` does, for the first of a chain when none of it is usable.
         """
-        members = self.catalogue.chain(name or self._default, self._task)
+        members = self.members(name or self._default)
+        if not members and self._means_default(name):
+            members = self.members(self._default)
         if not members:
-            return [self._usable(self._find(name))]
+            return [self.usable(self._find(name))]
         found: dict[str, ModelRef] = {}
         failure: errors.VoiceStackError | None = None
         for member in members:
             try:
-                model = self._usable(self._member(member))
+                model = self.usable(self.member(member))
             except (errors.ModelNotFound, errors.NotSupported) as error:
                 failure = failure or error
                 log.debug("%s of the chain %s is passed over: %s", member, name or self._default, error.message)
@@ -73,7 +75,15 @@ class ModelNames:
             raise failure
         return list(found.values())
 
-    def _member(self, name: str) -> ModelRef:
+    def members(self, name: str) -> tuple[str, ...]:
+        """Return what the models of a chain are called; none where a name is that of no chain with models of this task.
+
+        Of no task is a chain whose names nobody knows.
+        """
+        names = self.catalogue.chain(name, self._task)
+        return names if any(True for _ in self._known(names)) else ()
+
+    def member(self, name: str) -> ModelRef:
         """Return a model of a chain, where the client of a server needs no table: its engine's name, or ENGINE/MODEL.
 
         Raises ModelNotFound.
@@ -81,20 +91,29 @@ class ModelNames:
         try:
             return self.catalogue.resolve(name, self._task)
         except errors.ModelNotFound:
-            engine = name.partition("/")[0]
-            if engine not in self._registry.names() or not _asks_a_server(self._registry.get(engine)):
-                raise
-            return ModelRef(id=name, task=self._task, engine=engine, translates=True, weightless=True)
+            ref = ModelRef(id=name, task=self._task, engine=name.partition("/")[0], translates=True, weightless=True)
+            with contextlib.suppress(errors.NotSupported):
+                if ref.engine in self._registry.names() and self.is_remote(ref):
+                    return ref
+            raise
 
-    def _warn_of_chains(self) -> None:
-        for chain, members in self.catalogue.chains(self._task).items():
-            for name in members:
-                try:
-                    self._member(name)
-                except errors.ModelNotFound:
+    def _known(self, names: Iterable[str]) -> Iterator[ModelRef]:
+        for name in names:
+            with contextlib.suppress(errors.ModelNotFound):
+                yield self.member(name)
+
+    def warn_of_chains(self) -> None:
+        """Tell the log of the names in chains that are no models."""
+        for chain in self.catalogue.chains(self._task):
+            for name in self.members(chain):
+                if not any(True for _ in self._known([name])):
                     log.warning("%r of the chain %s is no model of this service, and is passed over", name, chain)
 
-    def _usable(self, model: ModelRef) -> ModelRef:
+    def usable(self, model: ModelRef) -> ModelRef:
+        """Return a model that can be used as it is.
+
+        Raises ModelNotFound for one that is not pulled, NotSupported where the library of its engine is not installed.
+        """
         self.catalogue.require(model)
         if missing := self._missing(model):
             raise errors.NotSupported(
@@ -106,25 +125,47 @@ class ModelNames:
             log.info("%s is not installed; %s answers in its place", model.stands_in_for, model.id)
         return model
 
-    def _find(self, name: str | None) -> ModelRef:
-        if not name or name == self._default:
-            return self.default()
+    def named(self, name: str) -> ModelRef:
+        """Return the model with an id or alias, installed or not; names that stand for others mean nothing here.
+
+        Those are the names of chains, those for the default and, with `fallback`, all others. Raises ModelNotFound.
+        """
+        return self._named(name, default=None)
+
+    def _named(self, name: str, *, default: ModelRef | None) -> ModelRef:
         try:
-            return self.catalogue.lookup(name, self._task, default=self._default)
+            return self.catalogue.lookup(name, self._task, default=default)
         except errors.ModelNotFound:
-            if self._fallback:
-                return self.default()
+            if found := next((ref for ref in self._unlisted() if ref.id == name), None):
+                return found
             raise
+
+    def _unlisted(self) -> Iterator[ModelRef]:
+        """Yield the models that the operator named and no catalogue need know: weights at a path, clients."""
+        with contextlib.suppress(errors.ModelNotFound):
+            yield self.default()
+        for chain in self.catalogue.chains(self._task):
+            yield from self._known(self.catalogue.chain(chain, self._task))
+
+    def _find(self, name: str | None) -> ModelRef:
+        if not name or self._means_default(name):
+            return self.default()
+        default: ModelRef | None = None
+        with contextlib.suppress(errors.ModelNotFound):
+            default = self.default()
+        return self._named(name, default=default)
+
+    def _means_default(self, name: str | None) -> bool:
+        if not name or name == self._default or self.catalogue.means_default(name, self._task):
+            return True
+        return self._fallback and not self.knows(name)
 
     def knows(self, name: str) -> bool:
         """Return whether a model of this task has this name, installed or not; those for "the default" do not count."""
-        if name == self._default or self.catalogue.chain(name, self._task):
+        if name == self._default or self.members(name):
             return True
         with contextlib.suppress(errors.ModelNotFound):
-            if name == self.default().id:
-                return True
-        with contextlib.suppress(errors.ModelNotFound):
-            self.catalogue.lookup(name, self._task)
+            self.named(name)
             return True
         return False
 
@@ -136,19 +177,21 @@ class ModelNames:
         return list({model.id: model for model in found if model.installed and self._works(model)}.values())
 
     def engine(self, model: ModelRef) -> type[Engine]:
-        """Return the class of a model's engine."""
-        found: type[Engine] = self._registry.get(model.engine)
+        """Return the class of a model's engine. Raises NotSupported for one that cannot be imported."""
+        try:
+            found: type[Engine] = self._registry.get(model.engine)
+        except errors.ConfigurationError as error:
+            # What clients are told: the whole may hold paths.
+            told = f"the engine {model.engine} of {model.id} cannot be used; the service's log says why"
+            if model.engine not in self._broken:
+                self._broken.add(model.engine)
+                log.error("%s", error.message)  # noqa: TRY400 - not a bug of ours
+            raise errors.NotSupported(told, param="model") from error
         return found
 
     def _missing(self, model: ModelRef) -> tuple[str, ...]:
-        """Return the libraries that the model's engine needs and that are not installed.
-
-        Raises NotSupported for an outside engine that cannot be imported.
-        """
-        try:
-            return self.engine(model).missing()
-        except errors.ConfigurationError as error:
-            raise errors.NotSupported(error.message, param="model") from error
+        """Return the libraries that the model's engine needs and that are not installed; raises what `engine` does."""
+        return self.engine(model).missing()
 
     def _works(self, model: ModelRef) -> bool:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from core import errors
 from core.process import WorkerSpec
@@ -28,10 +30,18 @@ class WorkerPool:
         """By name, the bytes that the processes of a worker had when it was last looked at."""
         self._workers: dict[str, Worker] = {}
         self._room = asyncio.Lock()
+        """Held by who takes room or makes it, so that nobody else takes what an unloading model is about to leave."""
+        self._seeking: list[Worker] = []
+        """Those that somebody wants to load and that may have to wait for room, once for each who wants it."""
+        self._kept_out: set[str] = set()
+        """The names of those that nobody may load."""
 
     def worker(self, spec: WorkerSpec) -> Worker:
         """Return the worker of this spec, making it (not loading it) when there is none."""
-        worker = self._workers.setdefault(spec.name, Worker(spec, has_room=self._has_room, make_room=self._make_room))
+        worker = self._workers.get(spec.name)
+        if worker is None:
+            worker = Worker(spec, has_room=self._has_room, make_room=self._make_room)
+            self._workers[spec.name] = worker
         if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
             # The model was pulled, or pulled again, since the worker was made.
             worker.reconfigure(spec)
@@ -57,14 +67,31 @@ class WorkerPool:
         worker = self.worker(spec)
         return worker.state in {"ready", "loading"} or self._has_room(worker)
 
-    async def unload(self, spec: WorkerSpec) -> None:
-        """Unload a model. Raises NotFound when it is not loaded, Conflict while it is in use."""
-        worker = self.worker(spec)
-        if worker.busy:
-            raise errors.Conflict(f"the model {spec.name} is in use")
-        if worker.state not in {"ready", "loading"}:
-            raise errors.NotFound(f"the model {spec.name} is not loaded")
+    async def unload(self, name: str) -> None:
+        """Unload a model, or give up loading it. Raises NotFound when it is not loaded, Conflict while it is in use."""
+        worker = self._workers.get(name)
+        if worker is not None and worker.busy:
+            raise errors.Conflict(f"the model {name} is in use", param="model")
+        if worker is None or worker.state == "unloaded":
+            raise errors.NotFound(f"the model {name} is not loaded", param="model")
         await worker.unload()
+
+    @asynccontextmanager
+    async def kept_out(self, name: str) -> AsyncIterator[None]:
+        """Keep a model unloaded: who wants it gets Unavailable. Raises Conflict where it is loaded, or is wanted."""
+        worker = self._workers.get(name)
+        if worker is not None and (worker.busy or worker in self._seeking or worker.state in {"ready", "loading"}):
+            raise errors.Conflict(f"the model {name} is in use", param="model")
+        if name in self._kept_out:
+            raise errors.Conflict(f"the model {name} is being deleted", param="model")
+        self._kept_out.add(name)
+        try:
+            if worker is not None:
+                # It may have failed, and be about to try again.
+                await worker.unload()
+            yield
+        finally:
+            self._kept_out.remove(name)
 
     def drain(self) -> None:
         """Take no more calls and turn away those that wait."""
@@ -76,25 +103,43 @@ class WorkerPool:
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
     async def _make_room(self, wanted: Worker) -> None:
-        deadline = time.monotonic() + wanted.spec.load_timeout
+        if wanted.spec.name in self._kept_out:
+            raise errors.Unavailable(f"the model {wanted.spec.name} is being deleted")
         if wanted.state in {"ready", "loading"}:
             return
         self._check_size(wanted)
-        async with self._room:
-            while wanted.state not in {"ready", "loading"}:
-                if self._has_room(wanted):
-                    wanted.begin_load()
-                    return
-                others = self._loaded(but=wanted)
-                idle = [worker for worker in others if worker.state == "ready" and not worker.busy]
-                # None goes in vain: those that cannot go may leave too little room.
-                if idle and self._fits(wanted, [worker for worker in others if worker not in idle]):
-                    # One without a slot is small, and gives none back.
-                    await min(idle, key=lambda w: (not w.spec.takes_slot, w.last_used)).unload()
-                elif time.monotonic() > deadline:
-                    raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
+        self._seeking.append(wanted)
+        try:
+            await self._take_room(wanted)
+        finally:
+            self._seeking.remove(wanted)
+
+    async def _take_room(self, wanted: Worker) -> None:
+        """Wait for room and begin to load, or until somebody else has."""
+        deadline = time.monotonic() + wanted.spec.load_timeout
+        while True:
+            async with self._room:
+                while wanted.state not in {"ready", "loading"}:
+                    if self._has_room(wanted):
+                        wanted.begin_load()
+                        return
+                    if (idle := self._dispensable(wanted)) is None:
+                        break
+                    await idle.unload()
                 else:
-                    await asyncio.sleep(0.05)
+                    return
+            if time.monotonic() > deadline:
+                raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
+            await asyncio.sleep(0.05)
+
+    def _dispensable(self, wanted: Worker) -> Worker | None:
+        """Return the idle model to go next for this one; None where it would go in vain."""
+        others = self._loaded(but=wanted)
+        idle = [worker for worker in others if worker.state == "ready" and not worker.busy]
+        if not idle or not self._fits(wanted, [worker for worker in others if worker not in idle]):
+            return None
+        # One without a slot is small, and gives none back.
+        return min(idle, key=lambda worker: (not worker.spec.takes_slot, worker.last_used))
 
     def _has_room(self, wanted: Worker) -> bool:
         return self._fits(wanted, self._loaded(but=wanted))

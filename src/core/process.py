@@ -76,6 +76,8 @@ class Call:
         self._frames: asyncio.Queue[Frame | errors.VoiceStackError] = asyncio.Queue()
         self._deadline = deadline
         self.number = number
+        self.model: str | None = None
+        """What its errors name as the model that failed."""
         self.done = asyncio.Event()
         """Set when the worker has finished with the call, in whatever way."""
 
@@ -90,17 +92,19 @@ class Call:
 
         After that the call still runs, until whoever opened it has cancelled it.
         """
-        while True:
-            item = await self._next()
+        while (frame := await self._next()).kind != "end":
+            yield Event(name=frame.data["name"], data=frame.data["data"], body=frame.body)
+
+    async def _next(self) -> Frame:
+        with errors.of_model(self.model):
+            item = await self._delivered()
             if isinstance(item, errors.VoiceStackError):
                 raise item
             if item.kind == "error":
                 raise errors.restore(item.data)
-            if item.kind == "end":
-                return
-            yield Event(name=item.data["name"], data=item.data["data"], body=item.body)
+            return item
 
-    async def _next(self) -> Frame | errors.VoiceStackError:
+    async def _delivered(self) -> Frame | errors.VoiceStackError:
         remaining = self._deadline - time.monotonic()
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the result.

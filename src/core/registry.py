@@ -25,6 +25,7 @@ class EngineRegistry(Generic[E]):
         self._base = base
         self._group = group
         self._targets = dict(table)
+        self._broken: dict[str, str] = {}
         for point in self._outside():
             if (taken := self._targets.get(point.name)) is not None:
                 raise ConfigurationError(
@@ -54,12 +55,15 @@ class EngineRegistry(Generic[E]):
         """Import and return the engine class; ConfigurationError for an unknown name or a broken plug-in."""
         self.check(name)
         target = self._targets[name]
+        if name in self._broken:  # its module would run again, for every question about its models
+            raise ConfigurationError(self._broken[name])
         module, _, attribute = target.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # somebody else's module may raise anything, OSError for a shared library
             reason = f"{type(error).__name__}: {error}"
-            raise ConfigurationError(f"engine {name!r} cannot be imported from {target}: {reason}") from error
+            self._broken[name] = f"engine {name!r} cannot be imported from {target}: {reason}"
+            raise ConfigurationError(self._broken[name]) from error
         if not (isinstance(found, type) and issubclass(found, self._base)):
             raise ConfigurationError(f"engine {name!r} ({target}) is not a subclass of {self._base.__name__}")
         return found

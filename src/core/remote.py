@@ -8,21 +8,18 @@ key is in no message and no line of the log.
 from __future__ import annotations
 
 import logging
-import math
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 import orjson
 
-from core import errors
-from core.remote_network import watch
+from core import errors, remote_refusals
+from core.remote_network import until, watch
 from core.remote_options import SYSTEM_PROXY, RemoteOptions
 from voice_stack import __version__
 
@@ -31,7 +28,6 @@ log = logging.getLogger(__name__)
 MAX_ANSWER = 16 << 20
 """Bytes of a JSON answer."""
 _MAX_REFUSAL = 1 << 16
-_MAX_RETRY_AFTER = 3600
 # Shorter than the 5 s after which uvicorn and cpp-httplib close an idle connection: one is not used as it is closed.
 _KEEP_SECONDS = 4.0
 _STALE_SECONDS = 1.0
@@ -81,10 +77,10 @@ class Remote:
 
     def get(self, path: str, **params: str) -> Any | None:
         """Return the JSON of an answer, None where the server has no such path."""
-        with self._asked("GET", path, params=params) as answer:
+        with self._asked("GET", path, params=params) as (answer, deadline):
             if answer.status_code in _ABSENT:
                 return None
-            return self._json(b"".join(self._chunks(answer, MAX_ANSWER)))
+            return self._json(b"".join(self._chunks(answer, deadline, MAX_ANSWER)))
 
     def post(self, path: str, **content: Any) -> Any:
         """Return the JSON of an answer; `content` is httpx's (data, files, json, params)."""
@@ -92,17 +88,17 @@ class Remote:
 
     def post_bytes(self, path: str, **content: Any) -> bytes:
         """Return the answer to a request."""
-        with self._asked("POST", path, **content) as answer:
-            return b"".join(self._chunks(answer, MAX_ANSWER))
+        with self._asked("POST", path, **content) as (answer, deadline):
+            return b"".join(self._chunks(answer, deadline, MAX_ANSWER))
 
     @contextmanager
     def sound(self, path: str, *, limit: int, **content: Any) -> Iterator[Iterator[bytes]]:
         """Hand over the PCM that answers a POST as it comes, at most `limit` bytes; leaving closes the connection."""
-        with self._asked("POST", path, **content) as answer:
+        with self._asked("POST", path, **content) as (answer, deadline):
             kind = answer.headers.get("Content-Type", "").lower()
             if answer.is_success and kind.startswith(_NO_SOUND):
                 raise self.broken(f"{errors.shortened(kind)} in place of PCM")
-            yield self._chunks(answer, limit)
+            yield self._chunks(answer, deadline, limit)
 
     def broken(self, what: str) -> errors.Unavailable:
         """Return the error for an answer that is not what was asked for; the same again would be no better."""
@@ -110,12 +106,14 @@ class Remote:
         return _final(f"the server behind {self._name} answers with {what}")
 
     @contextmanager
-    def _asked(self, method: str, path: str, **content: Any) -> Iterator[httpx.Response]:
-        """Hand over an answer whose body is still to be read, and close it."""
+    def _asked(self, method: str, path: str, **content: Any) -> Iterator[tuple[httpx.Response, float]]:
+        """Hand over an answer, and when its body must have been read (time.monotonic), and close it."""
+        deadline = time.monotonic() + self._options.timeout
         with self._translated():
-            answer = self._send(self._client.build_request(method, path, **content))
+            with until(deadline):
+                answer = self._send(self._client.build_request(method, path, **content))
             try:
-                yield answer
+                yield answer, deadline
             finally:
                 answer.close()
 
@@ -129,17 +127,14 @@ class Remote:
             # A kept connection that the server closed as it was used; nothing here does harm when done twice.
             return self._client.send(request, stream=True)
 
-    def _chunks(self, answer: httpx.Response, limit: int) -> Iterator[bytes]:
+    def _chunks(self, answer: httpx.Response, deadline: float, limit: int) -> Iterator[bytes]:
         if not answer.is_success:
-            raise self._refusal(answer)
-        deadline = time.monotonic() + self._options.timeout
+            raise self._refusal(answer, deadline)
         size = 0
-        for chunk in answer.iter_bytes():
+        for chunk in _read(answer, deadline):
             size += len(chunk)
             if size > limit:
                 raise self.broken(f"more than {limit} bytes")
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the whole answer took too long")
             yield chunk
 
     def _json(self, body: bytes) -> Any:
@@ -148,7 +143,7 @@ class Remote:
         except orjson.JSONDecodeError:
             raise self.broken("something that is not JSON") from None
 
-    def _refusal(self, answer: httpx.Response) -> errors.VoiceStackError:
+    def _refusal(self, answer: httpx.Response, deadline: float) -> errors.VoiceStackError:
         status = answer.status_code
         if status in _MISCONFIGURED or answer.is_redirect:
             # Not what it says: some repeat a part of the key.
@@ -157,27 +152,28 @@ class Remote:
                 f"the server behind {self._name} answers {status}; "
                 "whoever runs this service must check its url, model and key"
             )
-        said, param = self._said(answer)
+        said, param = self._said(answer, deadline)
+        later = remote_refusals.retry_after(answer.headers.get("Retry-After", ""))
         log.warning("%s answered %d to %s: %s", self._where, status, answer.request.url.path, said or "nothing")
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             busy = errors.QueueFull(f"the server behind {self._name} has too much to do; try again soon")
-            busy.retry_after = _retry_after(answer)
+            busy.retry_after = later
             return busy
         if answer.is_client_error and status not in _LATER:
             return errors.InvalidRequest(said or f"the server behind {self._name} answers {status}", param=param)
         failed = errors.Unavailable(f"the server behind {self._name} failed with status {status}; try again")
-        failed.retry_after = _retry_after(answer)
+        failed.retry_after = later
         return failed
 
-    def _said(self, answer: httpx.Response) -> tuple[str, str | None]:
+    def _said(self, answer: httpx.Response, deadline: float) -> tuple[str, str | None]:
         """Return the message of a refusal and the field it is about, without the key."""
         body = b""
-        for chunk in answer.iter_bytes():
+        for chunk in _read(answer, deadline):
             body += chunk
             if len(body) > _MAX_REFUSAL:
                 break
         try:
-            message, param = _message(orjson.loads(body))
+            message, param = remote_refusals.message(orjson.loads(body))
         except orjson.JSONDecodeError:
             message, param = body[: 4 * errors.ECHOED].decode(errors="replace"), None
         if self._key:
@@ -197,6 +193,17 @@ class Remote:
         except httpx.HTTPError as error:
             log.warning("%s broke off: %s", self._where, type(error).__name__)
             raise errors.Unavailable(f"the server behind {self._name} broke off; try again") from error
+
+
+def _read(answer: httpx.Response, deadline: float) -> Iterator[bytes]:
+    chunks = answer.iter_bytes()
+    while True:
+        # Set anew for every chunk: whoever takes them may do other things in between, in other threads.
+        with until(deadline):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 @contextmanager
@@ -238,32 +245,3 @@ def _final(message: str) -> errors.Unavailable:
     error = errors.Unavailable(message)
     error.is_final = True
     return error
-
-
-def _message(data: Any) -> tuple[str, str | None]:
-    """Return what a refusal says, in the shapes of OpenAI, whisper.cpp, FastAPI and ElevenLabs."""
-    found = data
-    for name in ("error", "detail"):
-        if isinstance(found, dict) and found.get(name):
-            found = found[name]
-            break
-    if isinstance(found, list):
-        found = found[0] if found else ""
-    if not isinstance(found, dict):
-        return (found if isinstance(found, str) else ""), None
-    message, param = found.get("message") or found.get("msg"), found.get("param")
-    known = isinstance(param, str) and param.isidentifier()
-    return (message if isinstance(message, str) else ""), (param if known else None)
-
-
-def _retry_after(answer: httpx.Response) -> int | None:
-    """Return the seconds of Retry-After, which may be a date; None where it says nothing that can be used."""
-    given = answer.headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(given).astimezone(UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(max(math.ceil(seconds), 1), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None

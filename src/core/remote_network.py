@@ -1,9 +1,13 @@
-"""Connections that are given up as soon as nobody waits for what the thread that reads from them does."""
+"""Connections that are given up at a deadline, and as soon as nobody waits for what the thread that reads does."""
 
 from __future__ import annotations
 
+import math
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpcore
@@ -13,6 +17,17 @@ from core.scheduler import Cancelled
 from core.worker import abandoned
 
 _LOOK_SECONDS = 0.25
+_THREAD = threading.local()
+
+
+@contextmanager
+def until(deadline: float) -> Iterator[None]:
+    """Have what this thread reads and writes in here end at a time of time.monotonic, with httpx's timeouts."""
+    _THREAD.deadline = deadline
+    try:
+        yield
+    finally:
+        del _THREAD.deadline
 
 
 def watch(client: httpx.Client) -> None:
@@ -46,19 +61,22 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while True:
-            left = _LOOK_SECONDS if deadline is None else min(deadline - time.monotonic(), _LOOK_SECONDS)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise httpcore.ReadTimeout("the deadline has passed")
             try:
-                return self._inner.read(max_bytes, max(left, 0.001))
+                return self._inner.read(max_bytes, min(left, _LOOK_SECONDS))
             except httpcore.ReadTimeout:
                 if abandoned():
                     raise Cancelled("nobody waits for the answer") from None
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        left = _deadline(timeout) - time.monotonic()
+        if left <= 0:
+            raise httpcore.WriteTimeout("the deadline has passed")
+        self._inner.write(buffer, left)
 
     def close(self) -> None:
         self._inner.close()
@@ -70,3 +88,9 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+def _deadline(timeout: float | None) -> float:
+    """Return when a read or write has to end: after `timeout` seconds, and not after that of the whole request."""
+    own = math.inf if timeout is None else time.monotonic() + timeout
+    return min(own, getattr(_THREAD, "deadline", math.inf))

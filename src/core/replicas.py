@@ -35,6 +35,7 @@ class Replicas:
         self._background = background
         self._changed = changed
         self._loading: asyncio.Task[None] | None = None
+        self._closed = False
         self.all = [
             Replica(
                 _on_device(spec, index),
@@ -81,15 +82,20 @@ class Replicas:
         Raises Unavailable while processes that keep dying are left alone, Draining after `close`.
         """
         if self._loading is None or self._loading.done():
-            self._loading = self._background.spawn(_first(self._begin_loads()))
+            self._loading = self._background.spawn(self._first(self._begin_loads()))
         return self._loading
 
     def unload(self) -> asyncio.Task[None]:
-        """Have no process from now on; the task is done when those there were have ended."""
+        """Have no process from now on; the task is done when those there were have ended.
+
+        Who waits for a load that this ends gets Conflict.
+        """
+        self._loading = None
         return self._background.spawn(_ended([replica.unload() for replica in self.all]))
 
     def close(self) -> None:
         """Begin to end the processes, for good."""
+        self._closed = True
         for replica in self.all:
             replica.close()
 
@@ -130,6 +136,30 @@ class Replicas:
             log.warning("%s would run on the CPU and is not needed: %d process(es) are left", each.name, len(self.all))
             each.close()
 
+    async def _first(self, loads: list[asyncio.Task[Any]]) -> None:
+        """Return when the first of the loads has succeeded; raise what the first one raised when all have failed.
+
+        A load that was cancelled is that of a process nobody is to use any more.
+        """
+        failures: list[errors.VoiceStackError] = []
+        waiting = set(loads)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for load in done:
+                if load.cancelled():
+                    continue
+                error = load.exception()
+                if error is None:
+                    return
+                if not isinstance(error, errors.VoiceStackError):
+                    raise error
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        if self._closed:
+            raise errors.Draining("the service is shutting down")
+        raise errors.Conflict(f"the model {self._spec.name} was unloaded while it was loading")
+
 
 def _on_device(spec: WorkerSpec, index: int) -> WorkerSpec:
     return replace(spec, devices=(index,), config={**spec.config, "device_index": index})
@@ -138,24 +168,3 @@ def _on_device(spec: WorkerSpec, index: int) -> WorkerSpec:
 async def _ended(unloads: list[asyncio.Task[None]]) -> None:
     # Not gather, which would cancel what ends them together with the one who waits for it.
     await asyncio.wait(unloads)
-
-
-async def _first(loads: list[asyncio.Task[Any]]) -> None:
-    """Return when the first of the loads has succeeded; raise what the first one raised when all have failed.
-
-    A load that was cancelled is that of a process nobody is to use any more: Draining where there is no other.
-    """
-    failures: list[errors.VoiceStackError] = []
-    waiting = set(loads)
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for load in done:
-            if load.cancelled():
-                continue
-            error = load.exception()
-            if error is None:
-                return
-            if not isinstance(error, errors.VoiceStackError):
-                raise error
-            failures.append(error)
-    raise failures[0] if failures else errors.Draining("the service is shutting down")

@@ -63,7 +63,7 @@ def model_routes(host: ModelHost, details: Details = _no_details, *, others: Seq
 
     @routes.get("/models/{model_id:path}", summary="Show one model")
     async def model(model_id: str) -> Response:
-        of = next((other for other in others if other.knows(model_id)), host)
+        of = next((each for each in (host, *others) if each.knows(model_id)), host)
         return JsonResponse(model_dict(of.resolve(model_id), of, details))
 
     return routes

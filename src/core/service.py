@@ -9,7 +9,7 @@ from typing import Any
 
 from core import devices
 from core.catalogue import Catalogue
-from core.errors import ModelNotFound
+from core.errors import ModelNotFound, NotSupported
 from core.host import ModelHost
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
@@ -52,6 +52,8 @@ class Service(ABC):
         )
         self._settings = settings
         self._engine_name = engine
+        self._options_for: str | None = None
+        """The engine of the default model, once it was asked for."""
         self._name = name
         self.devices = _devices(settings)
         self._tmp = settings.places.tmp
@@ -67,10 +69,10 @@ class Service(ABC):
 
         They are for the configured engine, which is the default model's where the settings name none.
         """
-        engine = self._engine_name
-        if "engine" not in self._settings.model_fields_set:
+        if self._options_for is None and "engine" not in self._settings.model_fields_set:
             with suppress(ModelNotFound):
-                engine = self.host.default().engine
+                self._options_for = self.host.default().engine
+        engine = self._options_for or self._engine_name
         return {**(given if engine == (model.engine or engine) else {}), **model.options}
 
     @property
@@ -92,7 +94,7 @@ class Service(ABC):
     @property
     def concurrent(self) -> int | None:
         """How many requests the default model computes at once, on all its devices; None before it was first loaded."""
-        with suppress(ModelNotFound):
+        with suppress(ModelNotFound, NotSupported):
             worker = self.host.worker(self.host.default())
             if facts := worker.facts:
                 return int(facts.get("slots", 1)) * int(facts.get("batch_size", 1)) * worker.processes

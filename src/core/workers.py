@@ -98,7 +98,8 @@ class Worker:
         """Return the running process with the fewest calls, starting one on every device when there is none.
 
         Answers as soon as one is ready; callers at the same time share one start. Raises ModelLoading when it takes
-        longer than `spec.load_timeout` (the load goes on), or what the load raised.
+        longer than `spec.load_timeout` (the load goes on), Conflict when it is unloaded meanwhile, or what the load
+        raised.
         """
         return await self._replicas.load()
 
@@ -228,7 +229,7 @@ class Worker:
             self._idle = None
 
     def _unload_if_idle(self) -> None:
-        if not self.busy:
+        if not self.busy and self.state != "loading":
             self._begin_unload()
 
 

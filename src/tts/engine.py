@@ -41,6 +41,9 @@ class TtsEngine(Engine):
     """Whether it can say when each word is spoken (`SpeechOptions.timestamps`). May be set by `load`."""
     takes_instructions: ClassVar[bool] = False
     """Whether `SpeechOptions.instructions` means something to it; the service drops them otherwise."""
+    takes_language: bool = True
+    """Whether it can be told which of its languages to speak; where not, requests that name one the voice does not
+    speak anyway are refused."""
     languages: Sequence[str] = ()
     """Languages of the loaded model, ISO 639-1; empty means not known."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter
 
 from core.engine_loading import EngineConfig, load_engine
-from core.errors import InternalError, InvalidRequest, NotSupported
+from core.errors import InternalError, InvalidRequest, NotSupported, UnsupportedParameter
 from core.scheduler import Scheduler
 from core.worker import CallContext, Event, WorkerHandler
 from tts import engine_factory, language
@@ -171,16 +171,15 @@ class TtsWorker(WorkerHandler):
 
     def _language(self, engine: TtsEngine, text: str, request: Request) -> str | None:
         known = [language.primary(tag) for tag in engine.languages]
-        found = language.choose(
-            text,
-            requested=request.options.language,
-            voice=request.voice.language,
-            candidates=known,
-            automatic=self._config.auto_lang,
-        )
+        asked, own = request.options.language, request.voice.language
+        automatic = self._config.auto_lang
+        found = language.choose(text, requested=asked, voice=own, candidates=known, automatic=automatic)
         if found and known and language.primary(found) not in known:
-            param = "language" if request.options.language else "input"
+            param = "language" if asked else "input"
             raise InvalidRequest(f"this model does not speak {found}; it speaks {', '.join(known)}", param=param)
+        spoken = [language.primary(own)] if own else known
+        if asked and not engine.takes_language and spoken != [language.primary(asked)]:
+            raise UnsupportedParameter("this model cannot be told which language to speak", param="language")
         return found
 
     def _speak(self, engine: TtsEngine, job: Job, context: CallContext | None) -> Generator[Event, None, None]:

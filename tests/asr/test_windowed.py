@@ -197,6 +197,15 @@ def test_a_window_without_a_language_does_not_decide() -> None:
     assert [work.options.language for work in engine.prepared] == [None, None, "fr", "fr"]
 
 
+def test_an_engine_that_tells_no_language_is_not_waited_for_all_the_time() -> None:
+    engine = Script(says={name: [{"language": None}] for name in (0.1, 0.2, 0.3, 0.4)})
+    line = Line(engine)
+    guess, parts = windowed.decode(engine, iter(WINDOWS), TranscribeOptions(), submit=line.submit, ahead=lambda: 2)
+    assert len(list(parts)) == 4
+    assert guess.language is None
+    assert line.flights == [[0.1], [0.2, 0.3], [0.3, 0.4], [0.4]]
+
+
 def test_the_language_of_silence_and_music_does_not_decide() -> None:
     engine = Script(says={0.1: [{"language": "nn", "segments": []}], 0.2: [{"language": "fr"}]})
     guess, _, _ = run(engine)

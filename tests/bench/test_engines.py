@@ -82,6 +82,23 @@ def test_an_engine_is_tested_where_its_extra_is() -> None:
 
 
 @pytest.mark.usefixtures("environments")
+def test_tests_of_real_weights_have_to_be_run(tmp_path: Path) -> None:
+    tests = tmp_path / "test_engine.py"
+    tests.write_text(
+        "import os, pathlib, pytest\n"
+        "def test_converter(): assert pathlib.Path(os.environ['CONVERTER_PYTHON']).is_file()\n"
+        "@pytest.mark.skip(reason='onnx is not installed')\n"
+        "def test_weights(): pass\n"
+    )
+    made = {"kind": "diarization", "engine": "fake-diarizer", "tests": (str(tests),), "converter": "base"}
+    row, wrong = engines.measure(Case(weights="stub", **made), [])
+    assert (row["tests"], wrong) == ("1 passed, 1 skipped", [])
+    row, wrong = engines.measure(Case(weights="real weights", **made), [])
+    assert row["tests"] == ""
+    assert "onnx is not installed" in wrong[0]
+
+
+@pytest.mark.usefixtures("environments")
 def test_an_environment_that_is_missing_is_told() -> None:
     row, wrong = engines.measure(Case(kind="tts", engine="coqui", weights="tiny checkpoint"), [])
     assert row["tests"] == ""

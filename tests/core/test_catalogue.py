@@ -236,6 +236,14 @@ class TestNames:
         assert catalogue.lookup(name, SPEAKERS, default=name) == found, "a client names what the operator chose"
         assert catalogue.resolve("ge2e", SPEAKERS).engine == "ge2e"
 
+    def test_a_folder_for_an_outside_engine_is_not_the_model_it_is_called_like(self, tmp_path: Path) -> None:
+        outside = Catalogue.load(tmp_path / "cache", engine="morse")
+        for name, id_ in (("mine", "mine"), ("whisper-base", str(tmp_path / "whisper-base"))):
+            (tmp_path / name).mkdir()
+            found = outside.resolve(str(tmp_path / name), ASR)
+            assert (found.id, found.engine, found.path) == (id_, "morse", tmp_path / name)
+        assert outside.lookup("whisper-base", ASR, default=found).engine == "faster-whisper"
+
     def test_names_of_other_pipelines_mean_the_default_diarization_model(self, catalogue: Catalogue) -> None:
         for name in ("pyannote/speaker-diarization-3.1", "", None):
             assert catalogue.lookup(name, SPEAKERS, default="ge2e").id == "ge2e"

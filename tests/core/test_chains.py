@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from core import chains, errors
@@ -21,7 +23,8 @@ class Attempts:
     async def __call__(self, model: ModelRef) -> str:
         self.tried.append(model.id)
         if error := self.failures.get(model.id):
-            raise error
+            with errors.of_model(model.id):
+                raise error
         return model.id
 
 
@@ -92,6 +95,51 @@ async def test_nobody_stands_in_once_the_answer_has_begun() -> None:
     with pytest.raises(errors.Unavailable):
         await chain.run(attempt)
     assert tried == ["cloud"]
+
+
+async def test_what_stands_beside_the_models_is_no_reason_to_try_another() -> None:
+    of_another = errors.EngineCrashed("the diarizer")
+    of_another.model = "diarizer"
+    for error in (of_another, errors.Unavailable("no encoder")):
+        for failures in ({"cloud": error}, {"cloud": errors.Unavailable("down"), "local": error}):
+            resting, tried = Resting(), []
+
+            async def attempt(model: ModelRef, failures: Any = failures, tried: list[str] = tried) -> str:
+                tried.append(model.id)
+                if model.id == "cloud" and len(failures) == 2:
+                    with errors.of_model("cloud"):
+                        raise failures["cloud"]
+                raise failures[model.id]
+
+            with pytest.raises(type(error)) as caught:
+                await Chain(MODELS, resting).run(attempt)
+            assert caught.value is error
+            assert tried == list(failures)
+            assert resting.why(MODELS[len(failures) - 1]) is None
+
+
+async def test_a_request_that_is_wrong_for_the_diarizer_is_wrong_for_every_stand_in() -> None:
+    wrong = errors.InvalidAudio("too short")
+    wrong.model = "diarizer"
+    attempts = Attempts(cloud=errors.Unavailable("down"), local=wrong)
+    with pytest.raises(errors.InvalidAudio):
+        await Chain(MODELS, Resting()).run(attempts)
+
+
+async def test_a_model_that_is_used_in_place_of_another_is_the_one_that_was_down() -> None:
+    resting = Resting()
+    chain, other = Chain(MODELS, resting), ModelRef(id="other", task="text-to-speech", engine="fake")
+
+    async def attempt(model: ModelRef) -> str:
+        if model.id == "cloud":
+            chain.model = other
+            with errors.of_model(other.id):
+                raise errors.Unavailable("down")
+        return model.id
+
+    assert await chain.run(attempt) == "local"
+    assert resting.why(other)
+    assert resting.why(MODELS[0]) is None
 
 
 class TestResting:

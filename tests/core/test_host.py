@@ -26,6 +26,11 @@ OWN = """
     engine = "fake-windows"
     task = "asr"
 
+    [models.slow]
+    engine = "fake"
+    task = "asr"
+    options = { load_delay = 2.0 }
+
     [models.three]
     engine = "fake"
     task = "asr"
@@ -42,6 +47,11 @@ OWN = """
     first-broken = ["broken", "one"]
     broken-only = ["broken"]
     cloud = ["openai/whisper-1", "whisper-sever", "one"]
+    far = ["openai/whisper-1", "openai/large"]
+    tts-1 = ["openai/tts-1", "elevenlabs"]
+    voice = ["openai", "openai/tts-1-hd"]
+    nobody = ["whisper-sever", "broken/x"]
+    typo = ["whisper-sever", "two"]
     """
 
 
@@ -119,8 +129,56 @@ class TestChains:
         assert (remote.id, remote.engine, remote.installed, local.id) == ("openai/whisper-1", "openai", True, "one")
         assert [service.host.worker(model).spec.takes_slot for model in (remote, local)] == [False, True]
         assert "'whisper-sever' of the chain cloud is no model" in caplog.text
-        with pytest.raises(errors.ModelNotFound):
-            service.host.chain("openai/whisper-1")
+        assert service.host.named("openai/whisper-1") == service.host.resolve("openai/whisper-1") == remote
+        for name in ("openai/whisper-2", "openai"):
+            with pytest.raises(errors.ModelNotFound):
+                service.host.chain(name)
+
+    async def test_a_chain_of_clients_is_for_the_task_that_has_their_engines(
+        self, serve: Callable[..., AsrService], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = serve()
+        assert [model.id for model in service.host.chain("far")] == ["openai/whisper-1", "openai/large"]
+        assert service.host.knows("far")
+        assert not service.diarizer.host.knows("far")
+        for name in ("tts-1", "voice", "nobody"):
+            assert not service.host.knows(name), name
+            with pytest.raises(errors.ModelNotFound, match=f"'{name}' does not exist"):
+                service.host.chain(name)
+        assert not [chain for chain in ("far", "tts-1", "voice", "voices") if f"of the chain {chain} " in caplog.text]
+
+    @pytest.mark.parametrize("fallback", [False, True])
+    async def test_where_a_chain_is_the_default_every_other_name_is_as_ever(
+        self, serve: Callable[..., AsrService], *, fallback: bool
+    ) -> None:
+        host = serve(model="best", model_fallback=fallback).host
+        for name in (None, "whisper-1", "best", *(["nonsense"] if fallback else [])):
+            assert [model.id for model in host.chain(name)] == ["one", "two"], name
+        assert [model.id for model in host.chain("three")] == ["three"]
+        assert host.resolve("openai/whisper-1").engine == "openai"
+        if not fallback:
+            with pytest.raises(errors.ModelNotFound, match="'nonsense' does not exist; installed: one"):
+                host.chain("nonsense")
+
+    async def test_the_default_of_a_chain_passes_names_over_too(self, serve: Callable[..., AsrService]) -> None:
+        assert serve(model="typo").host.default().id == "two"
+        with pytest.raises(errors.ModelNotFound, match="'nobody' does not exist"):
+            serve(model="nobody").host.default()
+
+    async def test_models_by_name_are_found_while_the_default_is_not_there(
+        self, serve: Callable[..., AsrService]
+    ) -> None:
+        host = serve(model="nope").host
+        assert host.resolve("one").id == "one"
+        with pytest.raises(errors.ModelNotFound, match="'nope' does not exist"):
+            host.resolve("whisper-1")
+
+    async def test_its_own_name_is_no_name_of_a_model(self, serve: Callable[..., AsrService]) -> None:
+        host = serve(model_fallback=True).host
+        assert (host.named("ONE").id, host.named("whisper-large-v3").installed) == ("one", False)
+        for name in ("best", "whisper-1", "", "nonsense"):
+            with pytest.raises(errors.ModelNotFound):
+                host.named(name)
 
     async def test_a_default_chain_is_ready_when_one_of_it_is(self, serve: Callable[..., AsrService]) -> None:
         service = serve(model="first-broken", preload=True)
@@ -138,6 +196,36 @@ class TestChains:
             with pytest.raises(error):
                 await service.host.loaded()
             assert not service.host.ready
+
+
+class TestBroken:
+    async def test_an_engine_that_cannot_be_imported_is_told_and_breaks_nothing(
+        self,
+        serve: Callable[..., AsrService],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        info = tmp_path / "bad-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1\n")
+        (info / "entry_points.txt").write_text("[voice_stack.asr_engines]\nbad = bad_engine:Engine\n")
+        (tmp_path / "bad_engine.py").write_text("raise OSError('/secret/lib.so: cannot open')\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delenv("VOICE_STACK_PLUGINS", raising=False)
+        service = serve(engine="bad", model="bad", preload=True)
+        await service.start()
+        with pytest.raises(errors.NotSupported):
+            await service.host.loaded()
+        health = service.health()
+        assert (health["model"], health["engine"], service.ready, service.concurrent) == ("bad", None, False, None)
+        assert "the engine bad of bad cannot be used" in health["reason"]
+        assert service.capabilities()["default_model"] == "bad"
+        with pytest.raises(errors.NotSupported) as caught:
+            service.host.chain(None)
+        assert "secret" not in f"{health}{caught.value.message}"
+        assert caplog.text.count("/secret/lib.so: cannot open") == 1
+        assert service.host.resolve("one").id == "one"
 
 
 class TestOptions:
@@ -194,11 +282,43 @@ class TestUnloading:
             await host.unload(model)
         await host.load(model)
         async with host.call(model, "measure", {"windows": 1}):
-            assert host.in_use(model)
+            assert host.worker(model).busy
             with pytest.raises(errors.Conflict):
                 await host.unload(model)
-        await until(lambda: not host.in_use(model))
+        await until(lambda: not host.worker(model).busy)
         await host.unload(model)
+        assert host.worker(model).state == "unloaded"
+
+    async def test_the_default_model_unloaded_while_it_is_loaded_at_start_is_idle(
+        self, serve: Callable[..., AsrService]
+    ) -> None:
+        service = serve(model="slow", preload=True)
+        await service.start()
+        await until(lambda: states(service).get("slow") == "loading")
+        assert not service.ready
+        await service.host.unload(service.host.resolve(None))
+        await service.host.loaded()
+        assert service.ready
+        assert service.host.health()["reason"] is None
+        assert states(service) == {"slow": "unloaded"}
+
+    async def test_one_that_could_not_be_loaded_is_not_ready_when_it_is_unloaded(
+        self, serve: Callable[..., AsrService]
+    ) -> None:
+        service = serve(model="broken", preload=True)
+        await service.start()
+        with pytest.raises(errors.ConfigurationError):
+            await service.host.loaded()
+        await service.host.unload(service.host.resolve(None))
+        assert states(service) == {"broken": "unloaded"}
+        assert not service.ready
+
+    async def test_nothing_is_loaded_while_it_shuts_down(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        model = host.resolve("one")
+        host.drain()
+        with pytest.raises(errors.Draining):
+            await host.load(model)
         assert host.worker(model).state == "unloaded"
 
     async def test_two_models_answer_at_the_same_time(self, serve: Callable[..., AsrService]) -> None:
@@ -211,6 +331,19 @@ class TestUnloading:
         ):
             # The second is heard to its end while the first still has its slot.
             assert [event.name async for event in second] == [event.name async for event in first]
+
+
+async def test_files_that_are_added_to_a_model_count(serve: Callable[..., AsrService], tmp_path: Path) -> None:
+    host = serve(model_memory_mb=100).host
+    folder = tmp_path / "cache" / "models" / "own"
+    folder.mkdir(parents=True)
+    sizes = {"config.json": 2, "tokenizer.json": 2, "vocabulary.txt": 3, "model.bin": 1000}
+    for name, size in sizes.items():
+        (folder / name).write_bytes(b"{}".ljust(size))
+    model = host.named("own")
+    assert host.worker(model).spec.size == sum(sizes.values())
+    (folder / "more.bin").write_bytes(bytes(500))
+    assert host.worker(model).spec.size == sum(sizes.values()) + 500
 
 
 def test_the_first_of_the_list_is_the_default_unless_one_is_named() -> None:

@@ -5,6 +5,7 @@ What is pulled has the names of Whisper's and XTTS's files and nothing in it: no
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -40,6 +41,23 @@ MIRRORED = {
 WAIT = 60.0
 # A second of sound takes half a second.
 SLOW = {"ASR_ENGINE_OPTIONS__DELAY": "0.5"}
+CHAINED = """
+    [models.one]
+    engine = "fake"
+    task = "asr"
+
+    [models.two]
+    engine = "fake"
+    task = "asr"
+
+    [models.broken]
+    engine = "fake"
+    task = "asr"
+    options = { load_fails = true }
+
+    [chains]
+    two = ["one", "two"]
+    """
 
 
 @pytest.fixture(scope="module")
@@ -304,4 +322,62 @@ async def test_an_unknown_name_never_means_the_default(tmp_path: Path) -> None:
         for path in (f"{PS}/nonsense", "/v1/models/nonsense"):
             refused(await client.post(path), 404, "model_not_found")
             refused(await client.delete(path), 404, "model_not_found")
+    await app.state.service.close()
+
+
+@pytest.mark.anyio
+async def test_an_id_means_the_model_also_where_a_chain_has_it(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(CHAINED, encoding="utf-8")
+    places = Places.model_construct(
+        cache=tmp_path, state=tmp_path, tmp=tmp_path, models=None, models_file=tmp_path / "models.toml"
+    )
+    app = create_app(AsrSettings(engine="fake", model="one", preload=False, places=places))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        assert (await client.post(f"{PS}/two")).json()["id"] == "two"
+        assert (await client.get(PS)).json()["models"] == ["two"]
+        assert (await client.delete(f"{PS}/two")).status_code == 200
+    await app.state.service.close()
+
+
+@pytest.mark.anyio
+async def test_what_failed_to_load_is_unloaded(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(CHAINED, encoding="utf-8")
+    places = Places.model_construct(
+        cache=tmp_path, state=tmp_path, tmp=tmp_path, models=None, models_file=tmp_path / "models.toml"
+    )
+    app = create_app(AsrSettings(engine="fake", model="one", preload=False, places=places))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        assert (await client.post(f"{PS}/broken")).status_code == 500
+        (row,) = (await client.get(PS)).json()["details"]
+        assert (row["id"], row["state"]) == ("broken", "failed")
+        assert (await client.delete(f"{PS}/broken")).json() == {"id": "broken", "object": "model", "loaded": False}
+        assert (await client.get(PS)).json()["details"] == []
+        refused(await client.delete(f"{PS}/broken"), 404, "not_found")
+    await app.state.service.close()
+
+
+@pytest.mark.anyio
+async def test_what_somebody_waits_for_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(CHAINED, encoding="utf-8")
+    folder = ModelStore(tmp_path).folder("whisper-tiny")
+    places = Places.model_construct(
+        cache=tmp_path, state=tmp_path, tmp=tmp_path, models=tmp_path / "mirror", models_file=tmp_path / "models.toml"
+    )
+    mirrored = tmp_path / "mirror" / "whisper-tiny"
+    mirrored.mkdir(parents=True)
+    for name, data in WHISPER.items():
+        (mirrored / name).write_bytes(data)
+    app = create_app(AsrSettings(engine="fake", model="one", preload=False, places=places))
+    host = app.state.service.host
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        assert (await client.post("/v1/models/whisper-tiny")).status_code == 201
+        async with host._pool._room:  # as it is while another model is unloaded
+            waiting = asyncio.create_task(host.load(host.resolve("whisper-tiny")))
+            await asyncio.sleep(0.1)
+            refused(await client.delete("/v1/models/whisper-tiny"), 409, "conflict")
+            assert folder.exists()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert (await client.delete("/v1/models/whisper-tiny")).status_code == 200
+    assert not folder.exists()
     await app.state.service.close()

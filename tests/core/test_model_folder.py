@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from scripts.voice_gguf import write
 
+from core import gguf
 from core.catalogue import Catalogue
 from core.errors import ModelNotFound
 from core.model_entry import TASKS
@@ -92,6 +94,26 @@ def test_a_piper_voice_in_gguf_tells_its_language_and_rate(tmp_path: Path) -> No
     write(tmp_path / "voice.gguf", keys, {})
     found = facts(tmp_path)
     assert (found.engine, found.task, found.languages, found.sample_rate) == ("crispasr", TTS, ("pt",), 16_000)
+
+
+def test_only_what_may_be_a_piper_voice_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("core.gguf.piper_voice", asked.append)
+    path = gguf_file(tmp_path / "a.gguf", "qwen3-asr")
+    assert (facts(path).task, asked) == (ASR, [])
+    assert (facts(gguf_file(tmp_path / "b.gguf", "piper")).task, asked) == (TTS, [tmp_path / "b.gguf"])
+
+
+def test_a_header_is_read_once_until_the_file_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    architecture = gguf.architecture
+    monkeypatch.setattr("core.gguf.architecture", lambda path: read.append(path) or architecture(path))
+    path = gguf_file(tmp_path / "a.gguf", "parakeet")
+    assert [facts(path).task, facts(tmp_path).task, facts(path).task] == [ASR] * 3
+    assert read == [path]
+    gguf_file(path, "orpheus")
+    os.utime(path, ns=(0, 0))
+    assert facts(path).task == TTS
 
 
 @pytest.mark.parametrize("architecture", ["llama", "snac", "kokoro-voice", ""])

@@ -144,6 +144,8 @@ class TestCatalogue:
             ("[models.a]\nengine = 'fake'\ntask = 'asr'\naliases = ['Kokoro']\n", 1, "two meanings"),
             ("[models.whisper-1]\nengine = 'fake'\ntask = 'asr'\n", 1, "two meanings"),
             ("[chains]\nboth = ['whisper-base', 'kokoro']\n", 2, "mixes tasks"),
+            ("[chains]\ntts-1 = ['whisper-base', 'openai']\n", 2, "mixes tasks"),
+            ("[chains]\nboth = ['openai/whisper-1', 'kokoro']\n", 2, "mixes tasks"),
         ],
     )
     def test_a_contradiction_is_told_with_its_line(self, tmp_path: Path, text: str, line: int, complaint: str) -> None:

@@ -78,7 +78,7 @@ async def test_a_model_that_was_loaded_counts_with_the_memory_it_had(made: list[
     await pool.load(spec("two"))
     assert pool.has_room(spec("three"))
     one = pool.worker(spec("one"))
-    await pool.unload(spec("one"))
+    await pool.unload("one")
     assert pool._bytes(one) > 5 * MIB
 
 
@@ -137,12 +137,12 @@ async def test_none_goes_for_one_that_would_not_fit_all_the_same(made: list[Work
 async def test_what_is_in_use_is_not_unloaded(made: list[WorkerPool]) -> None:
     pool = pool_of(made, memory=0)
     with pytest.raises(errors.NotFound):
-        await pool.unload(spec("one"))
+        await pool.unload("one")
     await pool.load(spec("one"))
     async with pool.worker(spec("one")).call("hang", {}) as hanging:
         with pytest.raises(errors.Conflict):
-            await pool.unload(spec("one"))
+            await pool.unload("one")
         hanging.kill()
     await until(lambda: pool.worker(spec("one")).state == "ready" and not pool.worker(spec("one")).busy)
-    await pool.unload(spec("one"))
+    await pool.unload("one")
     assert states(pool) == {"one": "unloaded"}

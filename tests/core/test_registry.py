@@ -30,8 +30,11 @@ def test_whatever_a_module_raises_is_told_of_its_engine(package: Path) -> None:
     (package / "engine_that_breaks.py").write_text("raise OSError('libspeech.so: cannot open')\n", encoding="utf-8")
     registry = engine_factory.registry()
     assert "broken" in registry.names()
-    with pytest.raises(ConfigurationError, match=r"'broken' cannot be imported from .*OSError: libspeech.so"):
-        registry.get("broken")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"'broken' cannot be imported from .*OSError: libspeech.so"):
+            registry.get("broken")
+        # It is not run again: what it does may take long.
+        (package / "engine_that_breaks.py").write_text("Engine = 1\n", encoding="utf-8")
 
 
 def test_a_class_that_is_no_engine_is_refused(package: Path) -> None:

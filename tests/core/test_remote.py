@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_what_may_pass_may_be_tried_again(status: int) -> None:
 
 @pytest.mark.parametrize(
     ("given", "seconds"),
-    [("17", 17), ("0", 1), ("1.2", 2), ("999999", 3600), ("soon", 2), ("nan", 2), ("-5", 1), (None, 2)],
+    [("17", 17), ("0", 1), ("1.2", 2), ("999999", 60), ("soon", 2), ("nan", 2), ("-5", 1), (None, 2)],
 )
 def test_too_much_to_do_says_when_to_come_back(given: str | None, seconds: int) -> None:
     error = refused(in_json({}, 429, **({"Retry-After": given} if given else {})))
@@ -89,7 +90,7 @@ def test_too_much_to_do_says_when_to_come_back(given: str | None, seconds: int) 
 
 def test_a_date_to_come_back_at() -> None:
     error = refused(in_json({}, 503, **{"Retry-After": "Fri, 31 Dec 2049 23:59:59 GMT"}))
-    assert error.retry_after == 3600
+    assert error.retry_after == 60
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,51 @@ def test_an_answer_that_never_ends_is_left() -> None:
     with serving(lambda _: Answered(chunks=drip())) as stub:
         with pytest.raises(errors.Unavailable, match="in time"):
             remote(stub.url, timeout=0.5).post_bytes("/")
+        ended.set()
+
+
+def dripping(head: bytes, endless: bytes, ended: threading.Event) -> tuple[str, threading.Thread]:
+    """Serve one client: `head` at once, then `endless` again and again for a quarter of a minute."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with server, server.accept()[0] as connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(head)
+            for _ in range(300):
+                if ended.wait(0.05):
+                    break
+                connection.sendall(endless)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return f"http://127.0.0.1:{server.getsockname()[1]}", thread
+
+
+@pytest.mark.parametrize(
+    ("head", "endless"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n"),
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99999\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x"),
+    ],
+)
+def test_the_whole_answer_has_one_deadline_head_and_refusal_included(head: bytes, endless: bytes) -> None:
+    ended = threading.Event()
+    url, thread = dripping(head, endless, ended)
+    with pytest.raises(errors.Unavailable, match="in time"):
+        remote(url, timeout=0.5).post_bytes("/", json={})
+    ended.set()
+    thread.join(timeout=10)
+
+
+def test_the_deadline_also_ends_a_silence_that_is_allowed() -> None:
+    ended = threading.Event()
+    with serving(lambda _: Answered(chunks=iter(lambda: b"" if ended.wait(20) else b"x", b""))) as stub:
+        started = time.monotonic()
+        with pytest.raises(errors.Unavailable, match="in time"):
+            remote(stub.url, timeout=0.5, read_timeout=60).post_bytes("/")
+        assert time.monotonic() - started < 15
         ended.set()
 
 

@@ -32,11 +32,21 @@ options = {{ fail = "crash" }}
 engine = "fake"
 task = "{task}"
 
+[models.spare]
+engine = "fake"
+task = "{task}"
+
+[models.dying-diarizer]
+engine = "fake-diarizer"
+task = "diarization"
+options = {{ fail = "crash" }}
+
 [chains]
 usual = ["unloadable", "crashing", "sound"]
 crash_first = ["crashing", "sound"]
 refusing = ["sound", "crashing"]
 hopeless = ["unloadable", "crashing"]
+hearing = ["sound", "spare"]
 """
 
 
@@ -50,7 +60,7 @@ def client(start_service: Callable[..., Any], tmp_path_factory: pytest.TempPathF
             file: Path = tmp_path_factory.mktemp("chains") / "models.toml"
             file.write_text(MODELS.format(task=name), encoding="utf-8")
             env = {f"{name.upper()}_MODEL": "sound", f"{name.upper()}_ENGINE": "fake", "MODELS_FILE": str(file)}
-            url = start_service(name, {**env, "MODEL_SLOTS": "3"}).url
+            url = start_service(name, {**env, "MODEL_SLOTS": "3", "DIARIZATION_MODEL": "dying-diarizer"}).url
             clients[name] = httpx.Client(base_url=url, timeout=60)
         return clients[name]
 
@@ -59,13 +69,13 @@ def client(start_service: Callable[..., Any], tmp_path_factory: pytest.TempPathF
         each.close()
 
 
-def noise() -> bytes:
+def noise(seed: int = 5) -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(16_000)
-        out.writeframes(np.random.default_rng(5).integers(-9000, 9000, 6 * 16_000).astype("<i2").tobytes())
+        out.writeframes(np.random.default_rng(seed).integers(-9000, 9000, 6 * 16_000).astype("<i2").tobytes())
     return file.getvalue()
 
 
@@ -132,3 +142,16 @@ def test_the_first_that_can_transcribes_a_stream_from_its_beginning(client: Any)
     assert "error" not in {event["type"] for event in events}
     deltas = "".join(event["delta"] for event in events if event["type"] == "transcript.text.delta")
     assert deltas == events[-1]["text"] == text
+
+
+@pytest.mark.parametrize("path", [TRANSCRIPTIONS, "/asr"])
+def test_a_diarizer_that_dies_is_no_failure_of_the_model_beside_it(client: Any, path: str) -> None:
+    asr, asked = client("asr"), {"model": "hearing", "diarize": "true"}
+    name, seed = ("audio_file", 6) if path == "/asr" else ("file", 7)
+    send: dict[str, Any] = {"params": asked} if path == "/asr" else {"data": asked}
+    answers = [asr.post(path, files={name: ("a.wav", noise(seed))}, **send) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 400], "it died once for each request"
+    assert "spare" not in asr.get("/api/ps").json()["models"]
+    # The model is not at rest: it answers, and nobody stands in for it.
+    plain = asr.post(TRANSCRIPTIONS, data={"model": "hearing"}, files={"file": ("a.wav", noise())})
+    assert (plain.status_code, plain.headers[MODEL_HEADER]) == (200, "sound")

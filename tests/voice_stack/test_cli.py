@@ -171,6 +171,17 @@ def test_the_doctor_says_how_to_get_a_missing_model(tmp_path: Path) -> None:
     assert "voice-stack models pull whisper-base" in done.stdout
 
 
+def test_the_doctor_knows_a_chain_as_the_service_does(tmp_path: Path) -> None:
+    text = '[chains]\nboth = ["fkae", "whisper/large", "openai/whisper-1"]\nnone = ["whisper-base", "fkae"]\n'
+    (tmp_path / "models.toml").write_text(text, encoding="utf-8")
+    env = {**FAKE, "VOICE_STACK_CACHE": str(tmp_path / "cache"), "ASR_PORT": "0", "TTS_PORT": "0"}
+    for chain, status, marks in (("both", 0, ["ok", "note", "note"]), ("none", 1, ["problem", "problem"])):
+        done = run("doctor", env={**env, "ASR_MODEL": chain}, cwd=tmp_path)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("asr model")]
+        assert ([line.split()[2] for line in lines], done.returncode) == (marks, status), done.stdout
+    assert "voice-stack models pull whisper-base" in done.stdout
+
+
 def test_voices_are_listed(tmp_path: Path) -> None:
     done = run("voices", "list", env=FAKE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -39,6 +39,14 @@ def test_without_a_service(alone: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_an_address_that_is_none(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("ASR_URL", "http://a:b:c")
+    done = ps()
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[0] == "voice-stack: no asr service answers at http://a:b:c"
+    assert CliRunner().invoke(models.app, ["list"]).exit_code == 0
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("end", ["", "/v1"])
 def test_what_one_service_has_loaded(alone: pytest.MonkeyPatch, fake_tts: Any, end: str) -> None:

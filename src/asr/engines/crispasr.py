@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,22 +11,16 @@ import numpy as np
 from pydantic import Field
 
 from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
+from asr.engines.crispasr_abilities import Abilities
 from asr.engines.crispasr_segments import segment_of
-from asr.transcript import TEMPERATURE_LADDER, LanguageGuess, TranscribeOptions
+from asr.transcript import LanguageGuess, TranscribeOptions
 from core.crispasr import CrispasrOptions, Opened, foreign_errors, open_session, whisper_languages
 from core.engines import EngineContext
-from core.errors import ConfigurationError, InternalError, NotSupported, UnsupportedParameter, UnsupportedTask
-from utils import languages
+from core.errors import ConfigurationError, InternalError, NotSupported, UnsupportedParameter
 from utils.audio.pcm import Audio, Samples
 
 _MIN_SECONDS = 0.1
 _LEAST_SECONDS = 1.1  # whisper.cpp says nothing about a second or less
-_STREAMS = ("none", "rolling", "persistent", "prefix")
-_TOLD = frozenset({"canary", "cohere"})
-"""Architectures that are told a language in any case; without one they take English."""
-_FAVOURS_WORDS = frozenset({"parakeet", "qwen3", "vibevoice"})
-# Distilled Whispers were trained without translation and answer in the language that was spoken.
-_TRANSCRIBES_ONLY = re.compile(r"turbo|distil", re.IGNORECASE)
 # whisper.cpp's own thresholds of entropy, log-probability and no speech; they cannot be set one by one.
 _THRESHOLDS = (2.4, -1.0, 0.6)
 _TEMPERATURE_STEP = 0.2
@@ -54,8 +47,8 @@ class CrispasrWork(WindowWork):
 class CrispasrAsrEngine(WindowEngine):
     """One session of the library, one window at a time: a call into it cannot be stopped, only its process be ended.
 
-    A language that a request names is a hint to architectures that detect it by themselves and cannot be told. Words of
-    an architecture that does not time them share the time of their segment by length, with probability 0.
+    Words of an architecture that does not time them share the time of their segment by length, with probability 0.
+    The library's own streams are not used (docs/adr/0009-crispasr-by-windows.md).
     """
 
     Options = CrispasrAsrOptions
@@ -65,13 +58,11 @@ class CrispasrAsrEngine(WindowEngine):
 
     backend: str = ""
     """The architecture of the loaded model."""
-    stream_kind: str = "none"
-    """How the library streams this architecture while audio still comes: not at all, by decoding a rolling window
-    again, with caches that persist, or by extending a text. Windows are transcribed the same way for all of them."""
 
     def __init__(self, context: EngineContext) -> None:
         super().__init__(context)
         self._opened: Opened | None = None
+        self._abilities = Abilities(self._name)
         # Of a session, and of the library's cache for the detection of languages.
         self._lock = threading.Lock()
 
@@ -79,16 +70,19 @@ class CrispasrAsrEngine(WindowEngine):
         """Open the model and give it a second of noise; ConfigurationError (and ModelBroken) says what is wrong."""
         opened = self._opened = open_session(self.context, self.options)
         self.backend = opened.backend
-        self.stream_kind = _STREAMS[opened.session.stream_kind()]
+        self.library_features = tuple(sorted(opened.verbs))
         if self.options.language:
             self.languages = (self.options.language,)
         elif self.backend == "whisper":
             self.languages = whisper_languages(opened.path, opened.session)
+        if self.backend == "whisper":
             # Brackets and notes, which Whisper writes about what is no speech.
             opened.session.set_whisper_decode_extras(suppress_nst=True)
+        self._abilities = Abilities(self._name, opened.backend, opened.verbs, self.languages, opened.path.name)
+        self._abilities.check_option(self.options.beam_size)
         noise = np.random.default_rng(0).normal(0.0, 0.01, self.sample_rate).astype(np.float32)
         with foreign_errors(f"transcribe with {self._name}", ConfigurationError):
-            opened.session.transcribe(_padded(noise), self.sample_rate, language=self._default_language)
+            opened.session.transcribe(_padded(noise), self.sample_rate, language=self._abilities.own_language)
 
     def close(self) -> None:
         """Close the session once the window in work is done."""
@@ -97,25 +91,14 @@ class CrispasrAsrEngine(WindowEngine):
                 self._opened.session.close()
             self._opened = None
 
+    @property
+    def multilingual(self) -> bool:
+        """Whether windows need not wait for the language of the first: of those here, Whisper alone detects it."""
+        return not self._abilities.detects
+
     def check(self, options: TranscribeOptions) -> None:
-        """Raise UnsupportedTask, or UnsupportedParameter for what the architecture cannot be told."""
-        if options.task == "translate" and not self._translates:
-            raise UnsupportedTask(f"{self._name} cannot translate", param="task")
-        if options.language:
-            self._known(options.language, "language")
-        for code in options.languages:
-            self._known(code, "languages")
-        refused = {
-            "languages": len(options.languages) > 1,
-            "prompt": options.prompt,
-            "hotwords": options.hotwords and self.backend not in _FAVOURS_WORDS,
-            "temperature": options.temperature not in {TEMPERATURE_LADDER, (0.0,)},
-            "beam_size": options.beam_size and "beam-search" not in self._verbs,
-            "best_of": options.best_of,
-        }
-        for name, given in refused.items():
-            if given:
-                raise UnsupportedParameter(f"{self._name} cannot be told {name} through crispasr", param=name)
+        """Raise UnsupportedTask, UnsupportedParameter for what the architecture cannot be told, InvalidRequest."""
+        self._abilities.check(options)
 
     def prepare(self, audio: Audio, options: TranscribeOptions, *, previous: tuple[int, ...] = ()) -> CrispasrWork:
         """Return the window as it is."""
@@ -131,7 +114,7 @@ class CrispasrAsrEngine(WindowEngine):
     def detect_language(self, audio: Audio) -> LanguageGuess:
         """Tell the language of the first 15 seconds; NotSupported for all but multilingual Whispers."""
         require_finite(audio)
-        if not self._detects:
+        if not self._abilities.detects:
             raise NotSupported(f"{self._name} cannot detect a language through crispasr")
         if audio.duration < _MIN_SECONDS:
             return LanguageGuess(None)
@@ -142,47 +125,23 @@ class CrispasrAsrEngine(WindowEngine):
     def _name(self) -> str:
         return self.context.model_id or "the model"
 
-    @property
-    def _verbs(self) -> frozenset[str]:
-        return self._loaded().verbs
-
-    @property
-    def _detects(self) -> bool:
-        return self.backend == "whisper" and len(self.languages) > 1
-
-    @property
-    def _translates(self) -> bool:
-        if self.backend == "whisper":
-            name = f"{self._name} {self._loaded().path.name}"
-            return len(self.languages) > 1 and not _TRANSCRIBES_ONLY.search(name)
-        return {"translate", "src-tgt-language"} <= self._verbs
-
-    @property
-    def _default_language(self) -> str | None:
-        if len(self.languages) == 1:
-            return self.languages[0]
-        return "en" if self.backend in {"whisper", *_TOLD} else None
-
     def _loaded(self) -> Opened:
         if self._opened is None:
             raise InternalError("the model is not loaded")
         return self._opened
 
-    def _known(self, code: str, param: str) -> str:
-        """Return a language as the model calls it; all of them where it does not say which it knows."""
-        found = languages.nearest(code, self.languages) if self.languages else code
-        if found is None:
-            raise UnsupportedParameter(f"{self._name} does not know the language {code!r}", param=param)
-        return found
-
     def _decoded(self, work: CrispasrWork) -> WindowText:
         audio, options = work.audio, work.options
+        wanted = self._abilities.wanted(options)
+        # Which languages it knows is told by no file but a Whisper's: one that it does not know fails here.
+        error, param = (UnsupportedParameter, "language") if wanted and not self.languages else (InternalError, None)
         with self._lock:
             session = self._loaded().session
-            guess = self._language(audio, options)
-            with foreign_errors("transcribe this audio", InternalError):
+            guess = LanguageGuess(wanted, 1.0) if wanted else self._heard(audio)
+            with foreign_errors("transcribe this audio", error, param=param):
                 self._tell(session, options)
-                found = session.transcribe(_padded(audio.samples), self.sample_rate, language=guess.language)
+                language = guess.language or self._abilities.own_language
+                found = session.transcribe(_padded(audio.samples), self.sample_rate, language=language)
         segments = (segment_of(each, audio.duration, words=options.word_timestamps) for each in found)
         return WindowText(
             segments=tuple(segment for segment in segments if segment is not None),
@@ -190,17 +149,8 @@ class CrispasrAsrEngine(WindowEngine):
             language_probability=guess.probability,
         )
 
-    def _language(self, audio: Audio, options: TranscribeOptions) -> LanguageGuess:
-        """Return what to transcribe in: as told, else as detected, else the model's own; None where it decides."""
-        if options.language:
-            return LanguageGuess(self._known(options.language, "language"), 1.0)
-        if options.languages:
-            return LanguageGuess(self._known(options.languages[0], "languages"), 1.0)
-        if self._detects:
-            guess = self._guess(audio.samples)
-            return guess if guess.language else LanguageGuess(self._default_language)
-        own = self._default_language
-        return LanguageGuess(own, 1.0 if own else 0.0)
+    def _heard(self, audio: Audio) -> LanguageGuess:
+        return self._guess(audio.samples) if self._abilities.detects else LanguageGuess(None)
 
     def _guess(self, samples: Samples) -> LanguageGuess:
         """Ask a second copy of the model, which the library opens for that and keeps."""
@@ -221,15 +171,21 @@ class CrispasrAsrEngine(WindowEngine):
 
     def _tell(self, session: Any, options: TranscribeOptions) -> None:
         """Set what the session remembers from one call to the next, all of it every time."""
-        translate = options.task == "translate"
+        can, translate, temperature = self._abilities, options.task == "translate", options.temperature[0]
         if self.backend == "whisper":
             session.set_translate(translate)
             session.set_fallback_thresholds(*_THRESHOLDS, _TEMPERATURE_STEP if len(options.temperature) > 1 else 0.0)
-        elif self._translates:
+        elif can.translates:
             session.set_target_language("en" if translate else "")
-        if "beam-search" in self._verbs:
+        if can.samples:
+            session.set_temperature(temperature)
+        if self.backend == "whisper" or temperature > 0:
+            session.set_best_of(options.best_of or 1)
+        elif can.samples:
+            session.set_best_of(1)  # at 0 each attempt says the same
+        if "beam-search" in can.verbs:
             session.set_beam_size(options.beam_size or self.options.beam_size)
-        if self.backend in _FAVOURS_WORDS:
+        if can.favours_words:
             session.set_hotwords(",".join(word.replace(",", " ") for word in options.hotwords))
 
 

@@ -45,6 +45,10 @@ class OpenAiEngine(RemoteWindowEngine):
         super().check(options)
         if len(options.languages) > 1 and options.language is None:
             raise UnsupportedParameter(f"{self.name} cannot choose among languages", param="languages")
+        # OpenAI's translations take no language, which other servers do.
+        vendor = self.options.host == VENDOR
+        if vendor and options.task == "translate" and options.language and len(self.languages) != 1:
+            raise UnsupportedParameter(f"{self.name} detects the language of what it translates", param="language")
         for param in ("beam_size", "best_of"):
             if getattr(options, param) is not None:
                 raise UnsupportedParameter(f"{self.name} has no {param}", param=param)
@@ -76,8 +80,7 @@ class OpenAiEngine(RemoteWindowEngine):
             "model": self._model,
             "response_format": "json" if level == _TEXT else "verbose_json",
         }
-        # OpenAI's translations take no language.
-        if language and not translates:
+        if language and not (translates and self.options.host == VENDOR):
             fields["language"] = language
         if said := prompt(options):
             fields["prompt"] = said

@@ -6,9 +6,17 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from asr.engine import WindowText
 from asr.transcript import Segment, Word, spread_words
@@ -24,13 +32,23 @@ def _number(value: object) -> object:
     return 0.0 if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
+def _optional(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Return None for what cannot be read: it is not worth the text."""
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
 _Number = Annotated[float, BeforeValidator(_number)]
+_Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+_Optional = WrapValidator(_optional)
 
 
 class HeardWord(BaseModel):
-    """A word, or a token of one, with its times in seconds."""
+    """A word, or a token of one, with its times in seconds; LocalAI calls it `text`."""
 
-    word: str
+    word: _Text = Field(validation_alias=AliasChoices("word", "text"))
     start: _Number = 0.0
     end: _Number = 0.0
     probability: _Number = 1.0
@@ -39,31 +57,31 @@ class HeardWord(BaseModel):
 class HeardSegment(BaseModel):
     """A segment; without `end` it lasts to the end of the window."""
 
-    text: str = ""
+    text: _Text = ""
     start: _Number = 0.0
     end: float | None = None
     temperature: _Number = 0.0
     avg_logprob: _Number = 0.0
     compression_ratio: _Number = 1.0
     no_speech_prob: _Number = 0.0
-    words: list[HeardWord] | None = None
+    words: Annotated[list[HeardWord] | None, _Optional] = None
 
 
 class Answer(BaseModel):
-    """What is read of an answer; a server that sends `json` has the text only.
+    """What is read of an answer; a server that sends `json` has the text only. One without even that is none.
 
     `language` is a name or a code. Only some servers tell how sure they are of it: our own in `language_probability`,
     whisper.cpp in the others.
     """
 
-    text: str = ""
+    text: _Text
     language: str | None = None
-    language_probability: float | None = None
+    language_probability: Annotated[float | None, _Optional] = None
     detected_language: str | None = None
-    detected_language_probability: float | None = None
-    language_probabilities: dict[str, float] | None = None
+    detected_language_probability: Annotated[float | None, _Optional] = None
+    language_probabilities: Annotated[dict[str, float | None] | None, _Optional] = None
     segments: list[HeardSegment] | None = None
-    words: list[HeardWord] | None = None
+    words: Annotated[list[HeardWord] | None, _Optional] = None
 
     @property
     def code(self) -> str | None:

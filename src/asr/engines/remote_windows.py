@@ -113,9 +113,14 @@ class RemoteWindowEngine(WindowEngine):
         return [self._hear(work) for work in cast("Sequence[RemoteWork]", works)]
 
     def detect_language(self, audio: Audio) -> LanguageGuess:
-        """Return the language in which the server hears a window; NotSupported where the model knows one only."""
+        """Return the language in which the server hears a window, None in silence.
+
+        NotSupported where the model knows one only, or the server does not tell.
+        """
         self._check_several()
         text = self._hear(self.prepare(audio, TranscribeOptions()))
+        if text.segments and text.language is None:
+            raise NotSupported(f"the server behind {self.name} does not tell which language it hears")
         return LanguageGuess(text.language, text.language_probability if text.language else 0.0)
 
     def language(self, options: TranscribeOptions) -> str | None:

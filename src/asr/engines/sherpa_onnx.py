@@ -15,22 +15,23 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
-from asr.engines.sherpa_onnx_languages import UNTOLD, known_languages, wanted_language
-from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments, stretch
-from asr.engines.sherpa_onnx_stream import SherpaStream, finish, hotwords
+from asr.engines.sherpa_onnx_languages import DETECTING, known_languages, wanted_language
+from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments, favours_words, stretch
+from asr.engines.sherpa_onnx_stream import SherpaStream, finish, library_stream
 from asr.engines.sherpa_onnx_text import Heard, heard, segments
 from asr.stream import AsrStream
 from asr.transcript import TEMPERATURE_LADDER, LanguageGuess, TranscribeOptions
 from core import sherpa
 from core.devices import usable_cores
 from core.engines import EngineContext, EngineOptions
-from core.errors import InternalError, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
+from core.errors import InternalError, InvalidRequest, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
 from utils.audio.pcm import Audio, Samples
 
 _MOST_THREADS = 4
 _WHISPER_SECONDS = 29.0  # of 29.5 and more the library drops the end
 _WINDOW_SECONDS = 20.0
 _MIN_SECONDS = 0.1
+_ASSUMED = "en"  # by families that write no text without a language
 _CONFIGURED = frozenset({"whisper", "nemo_canary"})
 """Families whose language and task are set for all calls at once."""
 
@@ -91,14 +92,16 @@ class SherpaOnnxEngine(WindowEngine):
 
     @property
     def multilingual(self) -> bool:
-        """Whether the language is detected on every window: SenseVoice cannot be told the one of the first."""
-        return self._model.family in UNTOLD
+        """Whether windows need not wait for the language of the first: Whisper alone detects and can be told it."""
+        return self._model.family != "whisper"
 
     def check(self, options: TranscribeOptions) -> None:
-        """Raise UnsupportedTask, or UnsupportedParameter for what the model cannot be told."""
+        """Raise UnsupportedTask, UnsupportedParameter for what the model cannot be told, InvalidRequest."""
         if options.task == "translate" and not self._translates:
             raise UnsupportedTask(f"{self._name} cannot translate", param="task")
-        self._wanted(options)
+        wanted = self._wanted(options)
+        if options.task == "translate" and self._model.family == "nemo_canary" and wanted is None:
+            raise InvalidRequest(f"{self._name} has to be told the language to translate from", param="language")
         refused = {
             "prompt": options.prompt,
             "hotwords": options.hotwords and not self._favours_words,
@@ -154,7 +157,7 @@ class SherpaOnnxEngine(WindowEngine):
 
     @property
     def _detects(self) -> bool:
-        return self._multilingual_whisper or self.multilingual
+        return self._multilingual_whisper or self._model.family in DETECTING
 
     @property
     def _translates(self) -> bool:
@@ -162,7 +165,8 @@ class SherpaOnnxEngine(WindowEngine):
 
     @property
     def _favours_words(self) -> bool:
-        return self._model.family == "transducer" and self.options.decoding_method == "modified_beam_search"
+        folder = self.context.model
+        return folder is not None and favours_words(self._model, self.options, folder)
 
     def _wanted(self, options: TranscribeOptions) -> str | None:
         return wanted_language(options, self.languages, family=self._model.family, name=self._name)
@@ -185,9 +189,9 @@ class SherpaOnnxEngine(WindowEngine):
         recognizer = self._loaded()
         found = []
         for work in works:
-            stream = recognizer.create_stream(hotwords(work.options))
-            if self._model.family == "cohere_transcribe" and work.language:
-                stream.set_option("language", work.language)
+            stream = library_stream(recognizer, work.options)
+            if self._model.family == "cohere_transcribe":
+                stream.set_option("language", work.language or _ASSUMED)
             stream.accept_waveform(self.sample_rate, work.samples)
             found.append(stream)
         with self._foreign_errors("decode with"):
@@ -207,7 +211,7 @@ class SherpaOnnxEngine(WindowEngine):
             config.model_config.whisper.language = (work.language or "") if self._multilingual_whisper else ""
             config.model_config.whisper.task = work.options.task
         else:
-            spoken = work.language or "en"
+            spoken = work.language or _ASSUMED
             config.model_config.canary.src_lang = spoken
             config.model_config.canary.tgt_lang = "en" if work.options.task == "translate" else spoken
         self._recognizer.recognizer.set_config(config)
@@ -216,7 +220,7 @@ class SherpaOnnxEngine(WindowEngine):
         recognizer = self._loaded()
         found = []
         for work in works:
-            stream = recognizer.create_stream(hotwords(work.options))
+            stream = library_stream(recognizer, work.options)
             stream.accept_waveform(self.sample_rate, work.samples)
             found.append(stream)
             finish(stream)

@@ -10,10 +10,10 @@ from core.errors import UnsupportedParameter
 from core.sherpa import SherpaModel
 from utils import languages
 
-UNTOLD = frozenset({"sense_voice"})
-"""Families that detect the language and cannot be told it."""
-_ENGLISH = frozenset({"nemo_canary", "cohere_transcribe"})
-"""Families that write English where no language is said."""
+DETECTING = frozenset({"sense_voice"})
+"""Families besides Whisper that detect the language; they cannot be told it."""
+_TOLD = frozenset({"whisper", "nemo_canary", "cohere_transcribe"})
+"""Families that write the language they are told."""
 _KNOWN = {
     "sense_voice": ("zh", "en", "ja", "ko", "yue"),
     "cohere_transcribe": ("ar", "de", "el", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "vi", "zh"),
@@ -34,7 +34,10 @@ def known_languages(model: SherpaModel, named: str) -> tuple[str, ...]:
 
 
 def wanted_language(options: TranscribeOptions, known: Sequence[str], *, family: str, name: str) -> str | None:
-    """Return the language to write, None where the model decides. Raises UnsupportedParameter."""
+    """Return the language that is written for sure, None where the model decides or assumes one.
+
+    Raises UnsupportedParameter for languages that a model does not know, or cannot be told.
+    """
     param = "language" if options.language else "languages"
     given = (options.language,) if options.language else options.languages
     found = [languages.nearest(code, known) if known else code for code in given]
@@ -42,10 +45,9 @@ def wanted_language(options: TranscribeOptions, known: Sequence[str], *, family:
         raise UnsupportedParameter(f"{name} does not know the language {given[found.index(None)]!r}", param=param)
     if len(found) > 1:
         raise UnsupportedParameter(f"{name} cannot choose between languages", param=param)
-    if found and family in UNTOLD:
-        raise UnsupportedParameter(f"{name} detects the language and cannot be told it", param=param)
-    if found:
-        return found[0]
     if len(known) == 1:
         return known[0]
-    return "en" if family in _ENGLISH else None
+    if found and family not in _TOLD:
+        reason = "; where it writes one only, the engine's option LANGUAGES says which" if not known else ""
+        raise UnsupportedParameter(f"{name} cannot be told the language through sherpa-onnx{reason}", param=param)
+    return found[0] if found else None

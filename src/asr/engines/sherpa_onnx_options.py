@@ -14,6 +14,7 @@ _FRAMES = 4
 """Frames that the library takes a step of every CTC model of streams for."""
 _PAUSES = {"rule1_min_trailing_silence": 2.4, "rule2_min_trailing_silence": 1.2}
 """Its own pauses, in seconds, that end a text: before anything was said, and behind it."""
+_BPE = "bpe.vocab"
 
 
 class SherpaOnnxOptions(EngineOptions):
@@ -45,6 +46,12 @@ def stretch(model: SherpaModel) -> float:
     return 1.0
 
 
+def favours_words(model: SherpaModel, options: SherpaOnnxOptions, folder: Path) -> bool:
+    """Return whether hotwords count: in transducers, where it is known how words are made of tokens."""
+    spelled = options.modeling_unit == "cjkchar" or (folder / _BPE).is_file()
+    return model.family == "transducer" and options.decoding_method == "modified_beam_search" and spelled
+
+
 def arguments(model: SherpaModel, options: SherpaOnnxOptions, *, folder: Path, threads: int) -> dict[str, Any]:
     """Return what the library's `from_<family>` is called with."""
     found: dict[str, Any] = {name: str(path) for name, path in model.files.items()}
@@ -57,8 +64,9 @@ def arguments(model: SherpaModel, options: SherpaOnnxOptions, *, folder: Path, t
             "max_active_paths": options.max_active_paths,
             "hotwords_score": options.hotwords_score,
         }
-        if options.decoding_method == "modified_beam_search" and (vocabulary := folder / "bpe.vocab").is_file():
-            found |= {"modeling_unit": options.modeling_unit, "bpe_vocab": str(vocabulary)}
+        if favours_words(model, options, folder):
+            bpe = "bpe" in options.modeling_unit
+            found |= {"modeling_unit": options.modeling_unit, "bpe_vocab": str(folder / _BPE) if bpe else ""}
     if model.family == "sense_voice":
         found |= {"use_itn": options.itn}
     if model.family == "cohere_transcribe":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,14 @@ from asr.engine import AsrEngine, require_finite
 from asr.engines.sherpa_onnx_text import heard, segments
 from asr.stream import AsrStream, StreamText
 from asr.transcript import Segment, TranscribeOptions
-from core.errors import InternalError
+from core.errors import InternalError, UnsupportedParameter
 from utils.audio.pcm import Audio, Samples
 
 _TAIL = np.zeros(round(0.66 * AsrEngine.sample_rate), np.float32)
 """Silence behind the end, without which a model of streams keeps the last words to itself."""
+
+_COMMANDS = re.compile(r"[/:#@\x00-\x1f\x7f]")
+"""Between hotwords, and of a score, a threshold and a name: at a token's start, which may be amid a word."""
 
 
 class SherpaStream(AsrStream):
@@ -28,7 +32,7 @@ class SherpaStream(AsrStream):
         self._recognizer = recognizer
         self._stretch = stretch
         self._words = options.word_timestamps
-        self._stream = recognizer.create_stream(hotwords(options))
+        self._stream = library_stream(recognizer, options)
         self._taken = 0
 
     def feed(self, samples: Samples, *, last: bool = False) -> StreamText:
@@ -70,6 +74,17 @@ def finish(stream: Any) -> None:
     stream.input_finished()
 
 
-def hotwords(options: TranscribeOptions) -> str | None:
-    """Return the words to favour as the library takes them."""
-    return "/".join(word.replace("/", " ") for word in options.hotwords) or None
+def library_stream(recognizer: Any, options: TranscribeOptions) -> Any:
+    """Return a stream of the library that favours the request's words. Raises UnsupportedParameter."""
+    words = hotwords(options)
+    try:
+        return recognizer.create_stream(words) if words else recognizer.create_stream()
+    except (RuntimeError, ValueError, IndexError) as error:
+        if not words:
+            raise
+        raise UnsupportedParameter("sherpa-onnx cannot spell these hotwords", param="hotwords") from error
+
+
+def hotwords(options: TranscribeOptions) -> str:
+    """Return the words to favour as the library takes them, without the marks that are commands to it."""
+    return "/".join(filter(None, (" ".join(_COMMANDS.sub(" ", word).split()) for word in options.hotwords)))

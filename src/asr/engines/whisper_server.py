@@ -25,7 +25,9 @@ class WhisperServerOptions(RemoteAsrOptions):
 
     url: str = Field(default="http://127.0.0.1:8080", description="Address of the server.")
     inference_path: str = Field(
-        default="/inference", pattern=r"^/[^?#]*$", description="The server's --request-path and --inference-path."
+        default="/inference",
+        pattern=r"^/[^?#]*$",
+        description="The server's --inference-path; a --request-path belongs to the end of `url`.",
     )
     model: str | None = Field(
         default=None, description="Model file on the server's disk that it is told to load; unset keeps its own."
@@ -52,7 +54,9 @@ class WhisperServerEngine(RemoteWindowEngine):
     def _probe(self, server: Remote) -> None:
         """Have the model loaded, if one is named; older servers have no /health, which any answer is good for."""
         if self.options.model:
-            server.post_bytes("/load", files={"model": (None, self.options.model)})
+            said = server.post_bytes("/load", files={"model": (None, self.options.model)})
+            if b'"error"' in said:  # some versions say so with status 200
+                raise server.broken("an error when told to load 'model'")
         server.get("/health")
 
     def _hear(self, work: RemoteWork) -> WindowText:
@@ -101,7 +105,7 @@ def _likeliest(answer: Answer, candidates: tuple[str, ...]) -> tuple[str, float]
     heard: dict[str, float] = {}
     for name, share in (answer.language_probabilities or {}).items():
         try:
-            heard[languages.parse(name) or ""] = share
+            heard[languages.parse(name) or ""] = share or 0.0
         except ValueError:
             continue
     best = max(candidates, key=lambda code: heard.get(code, 0.0))

@@ -61,7 +61,8 @@ class JobWork:
         if not await self._store.run(self._store.begin, job_id):
             return
         job = await self._store.run(self._store.get, job_id)
-        model = self._service.host.resolve(job.model)
+        host = self._service.host
+        model = host.usable(host.named(job.model))
         pcm = await self._files.run(self._moved, job) or await self._decode(job)
         speakers = asyncio.create_task(self._attribute(job, pcm))
         try:

@@ -57,15 +57,18 @@ def router(service: TtsService, consents: Consents) -> APIRouter:
                 await asyncio.to_thread(consents.asked_for, wanted.consent, policy=policy)
                 voice = await until_disconnect(request.receive, _reference(service, wanted, body, stack))
 
+            chain = Chain(models, service.host.resting)
+
             async def attempt(model: ModelRef) -> Response:
                 async with AsyncExitStack() as own:
                     # Some models tell their voices only when they are loaded.
                     await until_disconnect(request.receive, service.prepare(model))
                     named = voice if model == models[0] else service.stand_in_voice(model, voice, wanted.language)
                     utterance = service.utterance(wanted.input, model, named, wanted.options(), wanted.delivery())
+                    chain.model = utterance.model
                     return await _answer(service, request, wanted, utterance, own=own, stack=stack)
 
-            return await Chain(models, service.host.resting).run(attempt)
+            return await chain.run(attempt)
 
     return routes
 

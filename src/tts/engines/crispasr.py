@@ -71,6 +71,7 @@ class CrispasrTtsEngine(TtsEngine):
         super().__init__(context)
         self._opened: Opened | None = None
         self._lock = threading.Lock()
+        self._ready = False
         self._language: str | None = None
         self._speakers: tuple[str, ...] = ()
         self._references: dict[str, tuple[Audio, str | None]] = {}
@@ -83,7 +84,7 @@ class CrispasrTtsEngine(TtsEngine):
         self._open()
         opened = self._loaded()
         session = opened.session
-        if "tts" not in opened.verbs:
+        if opened.verbs and "tts" not in opened.verbs:  # of one that is not listed, the first words tell
             raise ConfigurationError(f"{self._name} ({opened.backend}) does not speak; it is for the ASR service")
         self._language = self.options.language or _language_of(opened.path)
         self.languages = (self._language,) if self._language else ()
@@ -100,6 +101,7 @@ class CrispasrTtsEngine(TtsEngine):
             samples = _usable(session.synthesize("1 2 3."))
         if not np.abs(samples).max(initial=0.0) > 0:
             raise ModelBroken("the model loads but does not speak")
+        self._ready = True
 
     def close(self) -> None:
         """Close the session; the recordings are forgotten too."""
@@ -107,6 +109,7 @@ class CrispasrTtsEngine(TtsEngine):
             if self._opened is not None:
                 self._opened.session.close()
             self._opened = self._speaking = None
+            self._ready = False
             self._references.clear()
 
     @classmethod
@@ -135,7 +138,8 @@ class CrispasrTtsEngine(TtsEngine):
         if not any(map(str.isalnum, text)):
             return
         with self._lock:
-            self._loaded()
+            if not self._ready:
+                raise InternalError("the model is not loaded")
             self._use(voice)
             opened = self._loaded()
             with foreign_errors("speak this text", InternalError):
@@ -179,7 +183,9 @@ class CrispasrTtsEngine(TtsEngine):
         if self._speaking == wanted:
             return
         if voice.type == "builtin" and self._speaking and self._speaking[0] == "cloned":
-            self._loaded().session.close()
+            opened, self._opened, self._speaking = self._loaded(), None, None
+            opened.session.close()
+        if self._opened is None:
             self._open()
         session = self._loaded().session
         self._speaking = _NOBODY  # until all of it has worked

@@ -58,6 +58,7 @@ class ElevenLabsEngine(RemoteTtsEngine):
         super().__init__(context)
         self.sample_rate = self.options.sample_rate
         self._model = model_name(context, self.options.model, "eleven_multilingual_v2")
+        self.takes_language = self._model.endswith(_TAKES_LANGUAGE)
 
     def _connect(self) -> Remote:
         key = self.options.key(vendor=VENDOR, variable=VARIABLE)
@@ -82,7 +83,7 @@ class ElevenLabsEngine(RemoteTtsEngine):
         body: dict[str, Any] = {"text": text, "model_id": self._model}
         if options.seed is not None:
             body["seed"] = options.seed
-        if options.language and self._model.endswith(_TAKES_LANGUAGE):
+        if options.language and self.takes_language:
             body["language_code"] = options.language.partition("-")[0]
         if settings := self._settings(options.speed):
             body["voice_settings"] = settings

@@ -28,7 +28,7 @@ _PACKAGES = {
 }
 _SWITCHES = re.compile(r"\((?:cmn|en-?us|en-?gb|fr-?fr|pt-?br|en|es|fr|hi|it|ja|pt|zh)\)")
 """How espeak-ng marks a word it reads in another language; the marks themselves must not be spoken."""
-_IDEOGRAPHS = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+IDEOGRAPHS = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 """Ideographs and the three marks among them: the repeated one, the closing one and the zero."""
 _LATIN = re.compile(r"([A-Za-z][A-Za-z' -]*)")
 
@@ -40,7 +40,7 @@ def missing(code: str) -> tuple[str, ...]:
 
 def check(text: str, code: str) -> None:
     """Raise InvalidRequest, naming the extra, for ideographs where nothing that is installed can read them."""
-    if code in EXTRAS and _IDEOGRAPHS.search(text) and missing(code):
+    if code in EXTRAS and IDEOGRAPHS.search(text) and missing(code):
         # espeak-ng would say "Chinese letter" for each of Japanese, and leave out the tones of Chinese.
         known = "reads Japanese in kana only" if code == "ja" else "cannot read Chinese"
         raise InvalidRequest(f"kokoro {known} here; pip install 'voice-stack[{EXTRAS[code]}]'", param="input")

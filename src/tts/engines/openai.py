@@ -50,6 +50,7 @@ class OpenAiTtsEngine(RemoteTtsEngine):
         super().__init__(context)
         self.sample_rate = self.options.sample_rate
         self._model = model_name(context, self.options.model, "tts-1")
+        self.takes_language = self.options.extended
 
     def _connect(self) -> Remote:
         key = self.options.key(vendor=VENDOR, variable=VARIABLE)

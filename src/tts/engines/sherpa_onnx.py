@@ -1,12 +1,11 @@
 """The sherpa-onnx engine: VITS (Piper, MeloTTS), Kokoro, Matcha, Kitten, Supertonic, ZipVoice and Pocket on the CPU.
 
-What a folder holds is found out by core.sherpa. Texts are read by the model's lexicon where it has one, by the model
-itself, or by espeak-ng.
+What a folder holds is found out by core.sherpa. Texts are read by the model's lexicon where it has one (Kokoro: Chinese
+alone), by the model itself, or by espeak-ng.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -27,7 +26,8 @@ from core.errors import (
     VoiceNotFound,
 )
 from tts.engine import TtsEngine
-from tts.engines.sherpa_onnx_phonemes import Phonemes
+from tts.engines.kokoro_phonemes import IDEOGRAPHS
+from tts.engines.sherpa_onnx_phonemes import Phonemes, lexicons
 from tts.engines.sherpa_onnx_voices import CLONES, languages_of, voices_of
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio
@@ -37,7 +37,7 @@ _SPEEDS = {"kokoro": (0.5, 1.0), "kitten": (0.5, 1.0), "pocket": (1.0, 1.0)}
 _USUAL_SPEEDS = (0.5, 1.5)
 _SAMPLES = {"supertonic": ("seed",), "pocket": ("seed", "temperature")}
 """The options of a request that a family takes."""
-_KANJI = re.compile(r"[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff]")
+_READ_PHONEMES = ("piper", "coqui", "icefall", "inflect")
 _MIN_REFERENCE_SECONDS = 1.0
 _MAX_REFERENCE_SECONDS = 30.0
 _FAINT = 1e-3
@@ -74,6 +74,7 @@ class SherpaOnnxEngine(TtsEngine):
         self._model = sherpa.SherpaModel(family="", kind="tts")
         self._numbers: dict[str, int] = {}
         self._phonemes: Phonemes | None = None
+        self._reads_chinese = False  # by a lexicon, and all else by phonemes
         self._references: dict[str, Audio] = {}
 
     @classmethod
@@ -90,7 +91,7 @@ class SherpaOnnxEngine(TtsEngine):
         if not hasattr(getattr(sherpa_onnx, "GenerationConfig", None), "phoneme_codepoints"):
             raise ConfigurationError("speaking needs sherpa-onnx 2 or newer: pip install -U 'voice-stack[sherpa]'")
         model = self._model = sherpa.opened(self.context.model, ("tts",), int8=self.options.int8, family=None)
-        lexicon = sherpa.joined(cast("Path", self.context.model), "lexicon*.txt")
+        lexicon = lexicons(cast("Path", self.context.model), model.family)
         config = self._config(lexicon)
         if not config.validate():
             raise ModelBroken("sherpa-onnx cannot use this model; its reason is in the log")
@@ -106,7 +107,8 @@ class SherpaOnnxEngine(TtsEngine):
         self.languages = named or languages_of(model)
         self.speed_range = _SPEEDS.get(model.family, _USUAL_SPEEDS)
         self.can_clone = model.family in CLONES
-        if not lexicon and self._reads_phonemes:
+        self._reads_chinese = model.family == "kokoro" and bool(lexicon)
+        if self._reads_phonemes and (not lexicon or self._reads_chinese):
             self._phonemes = Phonemes(model.files["tokens"])
         self._prove()
 
@@ -116,9 +118,13 @@ class SherpaOnnxEngine(TtsEngine):
         self._references.clear()
 
     def check(self, text: str, voice: Voice, options: SpeechOptions) -> None:
-        """Raise InvalidRequest for kanji without a lexicon, or a recording that is to be cloned without its text."""
-        if self._phonemes is not None and self._code(voice, options).startswith("ja") and _KANJI.search(text):
-            raise InvalidRequest("this model reads Japanese in kana only, not in kanji", param="input")
+        """Raise InvalidRequest for ideographs without a lexicon, or a recording to be cloned without its text."""
+        code = self._code(voice, options)
+        if self._reader(code) is not None and IDEOGRAPHS.search(text):
+            if code.startswith("ja"):
+                raise InvalidRequest("this model reads Japanese in kana only, not in kanji", param="input")
+            if code.startswith("zh") and self._model.family == "kokoro":  # espeak-ng's tones are not Kokoro's
+                raise InvalidRequest("this model cannot read Chinese: it has no lexicon-zh.txt", param="input")
         if self._model.family == "zipvoice" and voice.type == "cloned" and not voice.transcript:
             raise InvalidRequest("zipvoice needs to know what is said in the recording of a voice", param="voice")
 
@@ -134,12 +140,13 @@ class SherpaOnnxEngine(TtsEngine):
         spoken = " ".join(text.split()) if any(map(str.isalnum, text)) else ""
         if not spoken:
             return
-        if self._phonemes is None:
+        phonemes = self._reader(code := self._code(voice, options))
+        if phonemes is None:
             yield from self._spoken(spoken, config)
             return
         # A voice of one language says which of espeak-ng's voices it was trained with.
         own = self._model.facts.get("voice") if self._model.family in {"vits", "matcha"} else None
-        for sentence in self._phonemes.sentences(spoken, own or self._code(voice, options)):
+        for sentence in phonemes.sentences(spoken, own or code):
             config.phoneme_codepoints = [sentence]
             yield from self._spoken("", config)
 
@@ -157,19 +164,21 @@ class SherpaOnnxEngine(TtsEngine):
         """Drop a recording."""
         self._references.pop(voice.id, None)
 
+    def _reader(self, code: str) -> Phonemes | None:
+        """Return what makes phonemes of a language, None where the library reads texts."""
+        return None if self._reads_chinese and code.startswith("zh") else self._phonemes
+
     @property
     def _reads_phonemes(self) -> bool:
         """Whether a model without a lexicon is given phonemes."""
         comment = self._model.facts.get("comment", "")
-        vits = self._model.family == "vits" and any(
-            mark in comment for mark in ("piper", "coqui", "icefall", "inflect")
-        )
+        vits = self._model.family == "vits" and any(mark in comment for mark in _READ_PHONEMES)
         return vits or self._model.family in {"kokoro", "kitten", "matcha"}
 
     def _config(self, lexicon: str) -> Any:
         library, model = self._library, self._model
         values: dict[str, Any] = {name: str(path) for name, path in model.files.items()}
-        if lexicon and model.family in {"vits", "kokoro", "matcha", "kitten", "zipvoice"}:
+        if lexicon and model.family in {"vits", "kokoro", "matcha", "zipvoice"}:
             values["lexicon"] = lexicon
         if self.options.noise_scale is not None and model.family in {"vits", "matcha"}:
             values["noise_scale"] = self.options.noise_scale

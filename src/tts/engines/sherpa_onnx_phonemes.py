@@ -12,12 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UnsupportedParameter
+from core.sherpa import joined
 from core.sherpa_checks import read_symbols
 
 LONGEST = 400
 """Phonemes that are spoken at once; Kokoro's styles are for 509 at most."""
 _SENTENCE_END = re.compile(r"(?<=[.!?\u2026])\s+")
 _ESPEAK = {"en": "en-us", "fr": "fr-fr", "pt": "pt-br", "zh": "cmn", "no": "nb"}
+
+
+def lexicons(folder: Path, family: str) -> str:
+    """Return the lexicons of a folder as the library takes them, "" where espeak-ng reads all.
+
+    What they lack is left unsaid: those of Kokoro are for Chinese, and American words in it, which nothing else reads.
+    """
+    if family == "kitten":
+        return ""
+    if family != "kokoro":
+        return joined(folder, "lexicon*.txt")
+    chinese = joined(folder, "lexicon-zh*.txt")
+    return ",".join(filter(None, (chinese, joined(folder, "lexicon-us*.txt")))) if chinese else ""
 
 
 class Phonemes:

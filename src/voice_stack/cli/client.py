@@ -30,7 +30,7 @@ def _answers(url: str) -> bool:
     """Return whether a ready service is at `url`."""
     try:
         return httpx.get(f"{root(url)}/readyz", timeout=1.0, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 

@@ -21,6 +21,8 @@ from core import devices
 from core.catalogue import Catalogue
 from core.engines import Device, Runtime
 from core.errors import VoiceStackError
+from core.model_entry import Task
+from core.model_names import ModelNames
 from core.registry import EngineRegistry
 from tts import engine_factory as tts_engines
 from tts.settings import TtsSettings
@@ -140,24 +142,22 @@ def _service(name: runner.Name) -> Iterator[Finding]:
 
 
 def _models(name: runner.Name, settings: AsrSettings | TtsSettings) -> Iterator[Finding]:
-    """Tell of the default model, or of each of a chain, of which not all need be here."""
-    task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
-    engines = (asr_engines if name == "asr" else tts_engines).registry().names()
+    """Tell of the default model, or of each of a chain, of which one has to be usable."""
+    task: Task = "automatic-speech-recognition" if name == "asr" else "text-to-speech"
+    registry: EngineRegistry[Any] = (asr_engines if name == "asr" else tts_engines).registry()
     catalogue = Catalogue.of(settings.places, engine=settings.engine)
-    chain = catalogue.chain(settings.model, task)
-    absent: Mark = "note" if chain else "problem"
+    names = ModelNames(catalogue, task=task, default=settings.model, fallback=False, registry=registry)
+    chain = names.members(settings.model)
+    failures: list[str] = []
     for wanted in chain or (settings.model,):
         try:
-            model = catalogue.resolve(wanted, task)
+            model = names.usable(names.member(wanted) if chain else names.default())
         except VoiceStackError as error:
-            if chain and wanted.partition("/")[0] in engines:
-                yield Finding(f"{name} model", "ok", f"{wanted} needs no files")
-            else:
-                yield Finding(f"{name} model", absent, error.message)
-            continue
-        here = str(model.path or f"{model.id} needs no files")
-        missing = f"not installed; run: voice-stack models pull {model.id}"
-        yield Finding(f"{name} model", "ok" if model.installed else absent, here if model.installed else missing)
+            failures.append(error.message)
+        else:
+            yield Finding(f"{name} model", "ok", str(model.path or f"{model.id} needs no files"))
+    absent: Mark = "note" if len(failures) < len(chain) else "problem"
+    yield from (Finding(f"{name} model", absent, failure) for failure in failures)
 
 
 def _diarization(settings: AsrSettings) -> Finding:

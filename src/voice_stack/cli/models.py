@@ -240,7 +240,7 @@ def _loaded() -> set[str]:
                 f"{root(settings.url)}{settings.api_v1_str}/models", timeout=_ASK_SECONDS, trust_env=False
             )
             found |= {model["id"] for model in answer.raise_for_status().json()["data"] if model.get("loaded")}
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
 

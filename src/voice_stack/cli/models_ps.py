@@ -84,7 +84,7 @@ def _rows(name: runner.Name) -> list[Row]:
         ]
     except httpx.HTTPStatusError as error:
         raise Unavailable(f"the {name} service at {url} answered {error.response.status_code}") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Unavailable(f"no {name} service answers at {url}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"what answers at {url} is not our {name} service") from error

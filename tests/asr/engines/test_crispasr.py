@@ -5,6 +5,7 @@ Without weights, on a stand-in for the library; tests/contract has the real one 
 
 from __future__ import annotations
 
+import inspect
 import struct
 import sys
 from pathlib import Path
@@ -17,13 +18,23 @@ import pytest
 from asr.engines import crispasr as module
 from asr.engines.crispasr import CrispasrAsrEngine
 from asr.transcript import LanguageGuess, TranscribeOptions
-from core.crispasr import whisper_languages
+from asr.worker import AsrWorker
+from core.crispasr import verbs, whisper_languages
 from core.engines import EngineContext
-from core.errors import ConfigurationError, InternalError, ModelBroken, UnsupportedParameter, UnsupportedTask
-from tests.crispasr_library import EMPTY, Library, Segment, Word, spoken, texts
+from core.errors import (
+    ConfigurationError,
+    InternalError,
+    InvalidRequest,
+    ModelBroken,
+    UnsupportedParameter,
+    UnsupportedTask,
+)
+from tests import crispasr_library
+from tests.crispasr_library import EMPTY, REAL, UNLISTED, VERBS, Library, Segment, Word, spoken, texts
 from utils.audio.pcm import Audio
 
 pytestmark = pytest.mark.adapter
+NEEDS_CRISPASR = pytest.mark.skipif(REAL is None, reason="crispasr is not installed")
 RATE = 16_000
 TWO_SECONDS = Audio(np.full(2 * RATE, 0.1, np.float32), RATE)
 
@@ -160,8 +171,39 @@ def test_nobody_says_which_language_it_is(library: Library, tmp_path: Path) -> N
     found = decode(engine)
     assert (found.language, found.language_probability) == (None, 0.0)
     assert library.calls("transcribe")[-1][2] is None
-    assert decode(engine, language="de").language == "de"
+
+
+@pytest.mark.parametrize("backend", ["canary", "voxtral"])
+def test_an_assumed_language_is_not_told_as_one_that_was_heard(library: Library, tmp_path: Path, backend: str) -> None:
+    library.backend, library.found = backend, [spoken("Hallo")]
+    engine = opened(tmp_path)
+    found = decode(engine)
+    assert (found.language, found.language_probability) == (None, 0.0)
+    assert library.calls("transcribe")[-1][2] == "en"
+    found = decode(engine, language="de")
+    assert (found.language, found.language_probability) == ("de", 1.0)
     assert library.calls("transcribe")[-1][2] == "de"
+
+
+@pytest.mark.parametrize("options", [{"language": "de"}, {"languages": ("de",)}])
+def test_a_language_that_the_architecture_would_ignore_is_refused(
+    library: Library, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UnsupportedParameter, match="LANGUAGE") as caught:
+        opened(tmp_path).check(TranscribeOptions(**options))
+    assert caught.value.param == next(iter(options))
+
+
+def test_a_language_at_which_the_library_fails_is_the_clients(library: Library, tmp_path: Path) -> None:
+    """Which languages such a model knows is told by nothing."""
+    library.backend = "canary"
+    engine = opened(tmp_path)
+    library.fails = {"transcribe"}
+    with pytest.raises(UnsupportedParameter) as caught:
+        decode(engine, language="ja")
+    assert caught.value.param == "language"
+    with pytest.raises(InternalError):
+        decode(engine)
 
 
 def test_a_model_of_one_language_refuses_others(library: Library, tmp_path: Path) -> None:
@@ -206,12 +248,24 @@ def test_translation_is_told_every_time(library: Library, tmp_path: Path, monkey
     decode(canary, task="translate", language="de")
     decode(canary)
     assert library.calls("set_target_language")[-2:] == [("set_target_language", "en"), ("set_target_language", "")]
-    assert library.calls("transcribe")[-1][2] == "en"
+    with pytest.raises(InvalidRequest) as caught:
+        canary.check(TranscribeOptions(task="translate"))
+    assert caught.value.param == "language"
+
+
+def test_who_says_it_translates_and_does_not_is_not_asked(library: Library, tmp_path: Path) -> None:
+    """Voxtral's verbs have it, by the library's command line; a session of it transcribes."""
+    library.backend = "voxtral"
+    with pytest.raises(UnsupportedTask):
+        opened(tmp_path).check(TranscribeOptions(task="translate", language="de"))
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"prompt": "x"}, {"hotwords": ("x",)}, {"temperature": (0.7,)}, {"best_of": 2}, {"languages": ("en", "de")}],
+    [
+        *({"prompt": "x"}, {"hotwords": ("x",)}, {"temperature": (0.7,)}, {"languages": ("en", "de")}),
+        *({"language": "xx"}, {"beam_size": 9}, {"best_of": 9}),
+    ],
 )
 def test_what_cannot_be_told_is_refused(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -244,8 +298,74 @@ def test_beams_and_hotwords_are_told_to_who_has_them(library: Library, tmp_path:
         decode(opened(tmp_path / "other"), beam_size=4)
 
 
-def test_it_tells_how_the_library_streams_the_architecture(library: Library, tmp_path: Path) -> None:
-    assert opened(tmp_path).stream_kind == "rolling"
+def test_a_beam_size_without_effect_is_no_option(library: Library, tmp_path: Path) -> None:
+    library.backend = "wav2vec2"
+    with pytest.raises(ConfigurationError, match="does not search"):
+        opened(tmp_path, beam_size=5)
+
+
+def test_more_beams_than_whisper_follows_are_no_option(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.backend = "whisper"
+    monkeypatch.setattr(module, "whisper_languages", lambda *_: ("en", "de"))
+    with pytest.raises(ConfigurationError, match="at most 8"):
+        opened(tmp_path, beam_size=9)
+
+
+def test_temperatures_and_attempts_are_told_to_who_heeds_them(library: Library, tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    decode(engine, temperature=(0.5,), best_of=3)
+    decode(engine, best_of=3)
+    assert library.calls("set_temperature", "set_best_of") == [
+        *(("set_temperature", 0.5), ("set_best_of", 3)),
+        *(("set_temperature", 0.0), ("set_best_of", 1)),
+    ]
+    with pytest.raises(UnsupportedParameter):
+        engine.check(TranscribeOptions(temperature=(0.5, 0.7)))
+
+
+def test_attempts_are_told_to_whisper(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = whisper(library, tmp_path, monkeypatch, ("en",))
+    decode(engine, best_of=3)
+    decode(engine)
+    assert library.calls("set_best_of") == [("set_best_of", 3), ("set_best_of", 1)]
+    assert library.calls("set_temperature") == []
+
+
+def test_the_worker_tells_what_the_library_says(library: Library, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(EMPTY)
+    worker = AsrWorker({"engine": "crispasr", "model_id": "mine", "model": str(tmp_path)})
+    facts = worker.load()
+    worker.close()
+    assert facts["library_features"] == sorted(VERBS["parakeet"].split())
+    assert facts["streams"] is False
+
+
+@pytest.mark.parametrize(("backend", "runs_as"), [("vibevoice-tts", "vibevoice"), ("parakeet", "parakeet")])
+def test_an_architecture_without_verbs_has_those_of_its_family(library: Library, backend: str, runs_as: str) -> None:
+    assert verbs(library, backend) == set(VERBS[runs_as].split())
+
+
+@NEEDS_CRISPASR
+def test_the_real_library_says_what_its_architectures_can_do() -> None:
+    known = REAL.backend_capabilities()
+    assert {name: " ".join(known[name]) for name in VERBS} == VERBS
+    assert set(REAL.Session.available_backends()) - set(known) == set(UNLISTED)
+    assert all(verbs(REAL, name) for name in REAL.Session.available_backends())
+    assert REAL.LidMethod.WHISPER == Library().LidMethod.WHISPER
+
+
+@NEEDS_CRISPASR
+def test_the_real_library_takes_what_the_stand_in_takes() -> None:
+    """Setters, which the stand-in has no functions for, are held against the real ones when they are called."""
+    for name, function in inspect.getmembers(crispasr_library.Session, inspect.isfunction):
+        if name == "__getattr__":
+            continue
+        parameters = list(inspect.signature(function).parameters.values())
+        given = [each for each in parameters if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+        named = {each.name: None for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        inspect.signature(getattr(REAL.Session, name)).bind(*given, **named)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import httpx
 import numpy as np
 import pytest
 
+from asr.engines import openai as module
 from asr.engines.openai import OpenAiEngine
 from asr.engines.remote_answer import Answer, HeardWord, fitted, whole_words, window_text
 from asr.transcript import Segment, TranscribeOptions
 from core.engines import EngineContext
-from core.errors import ModelBroken, NotSupported, UnsupportedParameter
+from core.errors import ModelBroken, NotSupported, Unavailable, UnsupportedParameter
 from tests.remote_stubs import Answered, Asked, in_json, serving
 from utils.audio.pcm import Audio
 
@@ -167,6 +168,39 @@ def test_words_beside_the_segments_as_openai_sends_them() -> None:
     assert b"word" in asked.body
 
 
+def test_words_as_localai_sends_them() -> None:
+    words = [{"text": "Hello", "start": 0.5, "end": 1.0}, {"text": " there.", "start": 1.0, "end": 2.0}]
+    segments = [{"id": 0, "start": 0.0, "end": 2.0, "text": "Hello there.", "words": words}]
+    with serving(openai({"text": "Hello there.", "segments": segments})) as stub:
+        found = hear(engine(stub.url), word_timestamps=True)
+    assert [(word.word, word.start) for word in found[0].words] == [(" Hello", 0.5), (" there.", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"words": [{"start": 0.0, "end": 1.0}]},
+        {"words": "none"},
+        {"words": [{"word": None, "start": 0.1}]},
+        {"language_probabilities": {"en": None, "de": 0.2}},
+        {"language_probabilities": ["en"], "language_probability": "high"},
+        {"segments": [{"text": None}, {"text": "Hello there.", "words": [7]}]},
+    ],
+)
+def test_what_is_odd_beside_the_text_does_not_cost_it(odd: dict[str, Any]) -> None:
+    with serving(openai({"text": "Hello there.", "language": "en", **odd})) as stub:
+        found = hear(engine(stub.url), word_timestamps=True)
+    assert [each.text for each in found] == [" Hello there."]
+    assert "".join(word.word for word in found[0].words) == " Hello there."
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": "no"}, {"text": 7}, {"text": "", "segments": "all"}])
+def test_what_is_no_transcript_is_no_silence(answer: dict[str, Any]) -> None:
+    with serving(openai(answer)) as stub, pytest.raises(Unavailable, match="no transcript") as caught:
+        hear(engine(stub.url))
+    assert caught.value.is_final
+
+
 def test_text_alone_is_one_segment() -> None:
     with serving(openai({"text": "Hello there."})) as stub:
         found = hear(engine(stub.url), word_timestamps=True)
@@ -216,9 +250,30 @@ def test_what_cannot_be_done_is_refused() -> None:
 
 
 def test_the_language_is_named_in_many_ways() -> None:
-    for language, code in (("english", "en"), ("de", "de"), ("Klingon", None), (None, None)):
+    for language, code in (("english", "en"), ("de", "de")):
         with serving(openai({"text": "x", "language": language, "duration": "8.0"})) as stub:
             assert engine(stub.url).detect_language(NOISE).language == code
+
+
+def test_a_server_that_tells_no_language_has_not_heard_silence() -> None:
+    for told in ({}, {"language": None}, {"language": "Klingon"}):
+        with serving(openai({"text": "x", **told})) as stub, pytest.raises(NotSupported, match="does not tell"):
+            engine(stub.url).detect_language(NOISE)
+    with serving(openai({"text": ""})) as stub:
+        assert engine(stub.url).detect_language(NOISE).language is None
+
+
+def test_the_language_of_a_translation_goes_to_all_but_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(openai({"text": "x"})) as stub:
+        made = engine(stub.url)
+        hear(made, task="translate", language="de")
+        assert (stub.asked[-1].path, stub.asked[-1].form["language"]) == ("/v1/audio/translations", b"de")
+        monkeypatch.setattr(module, "VENDOR", "127.0.0.1")
+        with pytest.raises(UnsupportedParameter) as caught:
+            hear(made, task="translate", language="de")
+        assert caught.value.param == "language"
+        hear(made, task="translate")
+        assert "language" not in stub.asked[-1].form
 
 
 @pytest.mark.parametrize("words", [["a", "b"], ["one", "two"], [], ["", " "]])

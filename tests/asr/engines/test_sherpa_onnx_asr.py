@@ -20,16 +20,28 @@ import pytest
 
 from asr.engines.sherpa_onnx import SherpaOnnxEngine
 from asr.engines.sherpa_onnx_languages import known_languages
-from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments
+from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments, favours_words
+from asr.engines.sherpa_onnx_stream import hotwords
 from asr.engines.sherpa_onnx_text import Heard, heard, segments
+from asr.service import AsrService
+from asr.settings import AsrSettings
 from asr.stream import AsrStream, StreamText
 from asr.transcript import TranscribeOptions
 from core import sherpa
 from core.engines import EngineContext
-from core.errors import InternalError, InvalidAudio, ModelBroken, NotSupported, UnsupportedParameter, UnsupportedTask
+from core.errors import (
+    InternalError,
+    InvalidAudio,
+    InvalidRequest,
+    ModelBroken,
+    NotSupported,
+    UnsupportedParameter,
+    UnsupportedTask,
+)
+from core.settings import Places
 from core.sherpa import SherpaModel
 from tests.core.test_sherpa import FOLDERS, folder
-from tests.sherpa_networks import write_network, write_streaming_network
+from tests.sherpa_networks import CHARACTERS, write_network, write_streaming_network, write_transducer
 from utils.audio.pcm import Audio
 
 needs_sherpa = pytest.mark.skipif(find_spec("sherpa_onnx") is None, reason="sherpa-onnx is not installed")
@@ -128,11 +140,96 @@ def test_what_a_family_cannot_be_told_is_refused(monkeypatch: pytest.MonkeyPatch
         english.detect_language(NOISE)
     with pytest.raises(NotSupported):
         english.open_stream(TranscribeOptions())
-    with pytest.raises(UnsupportedParameter):
-        engine_of(monkeypatch, "sense_voice").check(TranscribeOptions(language="en"))
     engine_of(monkeypatch, "whisper", is_multilingual="1", all_language_codes="en,de").check(
         TranscribeOptions(language="de", task="translate")
     )
+
+
+@pytest.mark.parametrize("family", ["sense_voice", "transducer", "qwen3_asr"])
+def test_a_language_is_refused_where_the_family_ignores_it(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    engine = engine_of(monkeypatch, family)
+    with pytest.raises(UnsupportedParameter) as caught:
+        engine.check(TranscribeOptions(language="en"))
+    assert caught.value.param == "language"
+    engine.languages = ("en",)
+    engine.check(TranscribeOptions(language="en"))
+
+
+@pytest.mark.parametrize("family", ["nemo_canary", "cohere_transcribe"])
+def test_a_language_that_nobody_said_is_not_reported(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    engine = engine_of(monkeypatch, "whisper")
+    engine._model, engine.languages = SherpaModel(family=family, kind="offline"), ("en", "de")
+    assert engine.multilingual  # so that no window waits for the language of the one before
+    for given in (None, "de"):
+        work = engine.prepare(NOISE, TranscribeOptions(language=given))
+        text = engine._text(work, Heard("Hallo."))
+        assert (text.language, text.language_probability) == (given, 1.0 if given else 0.0)
+
+
+def test_canary_translates_from_a_language_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(monkeypatch, "whisper")
+    engine._model, engine.languages = SherpaModel(family="nemo_canary", kind="offline"), ("en", "de")
+    engine.check(TranscribeOptions(task="translate", language="de"))
+    with pytest.raises(InvalidRequest) as caught:
+        engine.check(TranscribeOptions(task="translate"))
+    assert caught.value.param == "language"
+
+
+@pytest.mark.anyio
+async def test_a_folder_of_canary_may_be_asked_to_translate(tmp_path: Path) -> None:
+    notes = {"encoder.onnx": {"model_type": "EncDecMultiTaskModel"}}
+    place = folder(tmp_path / "canary", "decoder.onnx", "tokens.txt", notes=notes)
+    places = Places(cache=tmp_path / "cache", state=tmp_path / "state", tmp=tmp_path / "tmp")
+    service = AsrService(AsrSettings(model=str(place), preload=False, places=places))
+    try:
+        model = service.host.default()
+        assert (model.engine, model.id) == ("sherpa-onnx", "canary")
+        service.check(TranscribeOptions(task="translate", language="de"), model=model)
+    finally:
+        await service.close()
+
+
+def test_hotwords_are_no_commands_to_the_library() -> None:
+    given = ("C#", "10:30", ":5 Anna", "@home /x", "one\ntwo", "#", "New  York")
+    assert hotwords(TranscribeOptions(hotwords=given)) == "C/10 30/5 Anna/home x/one two/New York"
+
+
+def test_hotwords_need_to_be_spelled_in_tokens(tmp_path: Path) -> None:
+    model = SherpaModel(family="transducer", kind="offline")
+    options = SherpaOnnxOptions(decoding_method="modified_beam_search")
+    characters = SherpaOnnxOptions(decoding_method="modified_beam_search", modeling_unit="cjkchar")
+    assert not favours_words(model, options, tmp_path)
+    assert "modeling_unit" not in arguments(model, options, folder=tmp_path, threads=1)
+    assert favours_words(model, characters, tmp_path)
+    assert arguments(model, characters, folder=tmp_path, threads=1)["modeling_unit"] == "cjkchar"
+    (tmp_path / "bpe.vocab").touch()
+    assert favours_words(model, options, tmp_path)
+    made = arguments(model, options, folder=tmp_path, threads=1)
+    assert (made["modeling_unit"], made["bpe_vocab"]) == ("bpe", str(tmp_path / "bpe.vocab"))
+    assert not favours_words(model, SherpaOnnxOptions(), tmp_path)
+
+
+@needs_sherpa
+def test_a_tiny_transducer_favours_hotwords(tmp_path: Path) -> None:
+    beam = {"decoding_method": "modified_beam_search", "modeling_unit": "cjkchar", "hotwords_score": 20.0}
+    engine = opened(write_transducer(tmp_path), **beam)
+    engine.load()
+
+    def written(*words: str) -> str:
+        found = engine.transcribe(NOISE, TranscribeOptions(vad=None, hotwords=words))
+        return "".join(segment.text for segment in found.segments)
+
+    word = "".join(CHARACTERS[:4])
+    assert word not in written()
+    assert word in written(word)
+    assert written(f"{word[:2]}/{word[2:]}") == written(f"{word[:2]} {word[2:]}")
+    for words in (("C#",), (f"10:{word}",), (f":{word}",), (f"{word} :99",), ("/", "\n"), ("\u4f60",), ("@A",)):
+        assert written(*words)
+    without = opened(tmp_path, decoding_method="modified_beam_search")
+    without.load()
+    with pytest.raises(UnsupportedParameter) as caught:
+        without.transcribe(NOISE, TranscribeOptions(hotwords=(word,)))
+    assert caught.value.param == "hotwords"
 
 
 @needs_sherpa

@@ -12,7 +12,7 @@ from asr.engines.whisper_server import WhisperServerEngine
 from asr.transcript import Segment, TranscribeOptions
 from core.engines import EngineContext
 from core.errors import ModelBroken, Unavailable
-from tests.remote_stubs import Answered, Asked, Stub, in_json, serving, whisper_cpp
+from tests.remote_stubs import Answered, Asked, Stub, in_json, serving, under, whisper_cpp
 from utils.audio.pcm import Audio
 
 RATE = 16_000
@@ -89,6 +89,23 @@ def test_a_model_is_loaded_when_one_is_named(server: Stub) -> None:
     assert [asked.path for asked in server.asked] == ["/load", "/health"]
     with pytest.raises(ModelBroken, match="model not found!"):
         engine(server.url, model="elsewhere.bin")
+
+
+def test_a_model_that_is_refused_with_status_200_is_not_taken_for_loaded() -> None:
+    with serving(lambda _: in_json({"error": "model not found!"})) as stub, pytest.raises(ModelBroken):
+        engine(stub.url, model="elsewhere.bin")
+
+
+def test_an_error_with_status_200_is_no_silence() -> None:
+    failing = lambda asked: in_json({"status": "ok"} if asked.method == "GET" else {"error": "failed"})  # noqa: E731
+    with serving(failing) as stub, pytest.raises(Unavailable):
+        hear(engine(stub.url))
+
+
+def test_all_paths_of_a_server_may_have_a_prefix() -> None:
+    with serving(under("/api", whisper_cpp)) as stub:
+        assert hear(engine(f"{stub.url}/api", model="models/ggml-base.bin"))
+        assert [asked.path for asked in stub.asked] == ["/api/load", "/api/health", "/api/inference"]
 
 
 def test_older_servers_have_no_health() -> None:

@@ -12,12 +12,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from asr.app import create_app
 from asr.diarization.attribution import Attribution, SpeakersAsked
 from asr.diarization.engine import Turn
 from asr.jobs.files import JobFiles
-from asr.jobs.job import JobRequest, NewJob
+from asr.jobs.job import OPEN, JobRequest, NewJob
 from asr.jobs.service import JobService
 from asr.jobs.store import JobStore
 from asr.jobs.work import PATIENCE, JobWork
@@ -26,6 +28,7 @@ from asr.settings import AsrSettings
 from asr.transcript import Segment, TranscribeOptions
 from core.errors import NotFound, Unavailable
 from core.settings import Places
+from tests.remote_stubs import serving, whisper_cpp
 from utils.audio.pcm import PcmFile
 from utils.uploads import UploadedFile
 
@@ -231,3 +234,64 @@ async def test_the_log_of_the_database_is_emptied_when_it_tidies_up(
     async with asyncio.timeout(20):
         while not emptied.is_set():
             await asyncio.sleep(0.02)
+
+
+async def test_a_job_stays_with_its_model_where_a_chain_has_that_name(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(bytes(range(256)) * 125)
+    upload = UploadedFile(field="file", filename="", content_type="", path=path, size=9, sha256="0" * 64)
+    own = tmp_path / "models.toml"
+    tables = [f'[models.{name}]\nengine = "fake"\ntask = "asr"' for name in ("one", "two")]
+    own.write_text("\n".join([*tables, "[chains]", 'two = ["one", "two"]']), encoding="utf-8")
+    places = Places.model_construct(
+        cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None, models_file=own
+    )
+    service = JobService(AsrSettings(engine="fake", model="one", preload=False, places=places))
+    try:
+        await service.start()
+        new = NewJob(id=ID, owner="", model="two", request=JobRequest(options=TranscribeOptions()), fingerprint="f")
+        job = await service.jobs.submit(new, upload)
+        async with asyncio.timeout(60):
+            while job.is_open:
+                await asyncio.sleep(0.02)
+                job = await service.jobs.get(ID, owner="")
+        assert job.status == "completed"
+        assert [row["id"] for row in service.host.details() if row["state"] == "ready"] == ["two"]
+    finally:
+        await service.close()
+
+
+async def test_a_job_of_a_chains_client_that_has_no_table(tmp_path: Path) -> None:
+    path, own = tmp_path / "a.wav", tmp_path / "models.toml"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(bytes(range(256)) * 125)
+    own.write_text('[models.one]\nengine = "fake"\ntask = "asr"\n[chains]\ndocs = ["whisper-server/far", "one"]\n')
+    places = Places.model_construct(
+        cache=tmp_path, state=tmp_path / "state", tmp=tmp_path, models=None, models_file=own
+    )
+    with serving(whisper_cpp) as stub:
+        settings = {"engine": "whisper-server", "engine_options": {"url": stub.url}, "model": "one"}
+        app = create_app(AsrSettings(**settings, preload=False, places=places))
+        service = app.state.service
+        try:
+            await service.start()
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+                files = {"file": ("a.wav", path.read_bytes())}
+                answer = await client.post("/v1/audio/jobs", files=files, data={"model": "docs"})
+                assert answer.status_code == 202, answer.text
+                async with asyncio.timeout(60):
+                    while (job := (await client.get(answer.headers["location"])).json())["status"] in OPEN:
+                        await asyncio.sleep(0.02)
+                assert (job["status"], job["model"]) == ("completed", "whisper-server/far"), job
+                told = await client.get("/v1/models/whisper-server%2Ffar")
+                assert told.json()["loaded"]
+                assert (await client.delete("/api/ps/whisper-server%2Ffar")).status_code == 200
+        finally:
+            await service.close()

@@ -119,6 +119,30 @@ def test_the_own_voice_comes_back_with_a_new_session(library: Library, tmp_path:
     ]
 
 
+def test_a_session_that_could_not_be_opened_again_is_not_used_and_tried_again(library: Library, tmp_path: Path) -> None:
+    engine = opened(tmp_path)
+    engine.clone(ANNA, REFERENCE)
+    speak(engine, ANNA)
+    library.fails = {"open"}
+    said = len(library.calls("synthesize"))
+    for _ in range(2):
+        with pytest.raises(ModelBroken):
+            speak(engine)
+    assert len(library.calls("synthesize")) == said
+    assert len(library.calls("close")) == 1
+    library.fails = set()
+    assert speak(engine).size
+    engine.close()
+    with pytest.raises(InternalError):
+        speak(engine)
+
+
+def test_an_architecture_that_the_library_does_not_list_speaks(library: Library, tmp_path: Path) -> None:
+    assert speak(opened(tmp_path, backend="vibevoice-tts")).size
+    library.verbs = {}
+    assert speak(opened(tmp_path, backend="vibevoice-tts")).size
+
+
 def test_another_recording_of_a_name_is_taken_and_a_forgotten_one_is_gone(library: Library, tmp_path: Path) -> None:
     engine = opened(tmp_path)
     for _ in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from core.errors import ConfigurationError, InvalidRequest, ModelBroken, Unsuppo
 from tests.remote_stubs import ELEVEN_VOICES, KEY, Stub, elevenlabs, serving
 from tts.engines import elevenlabs as module
 from tts.engines.elevenlabs import ElevenLabsEngine
-from tts.voice import SpeechOptions
+from tts.voice import SpeechOptions, Voice
+from tts.worker import TtsWorker
 
 RACHEL, DREW = (str(each["voice_id"]) for each in ELEVEN_VOICES)
 
@@ -82,6 +84,25 @@ def test_what_it_has_not_is_refused(server: Stub) -> None:
         with pytest.raises(UnsupportedParameter) as caught:
             speak(made, **options)
         assert caught.value.param == next(iter(options))
+
+
+def test_a_language_that_it_cannot_be_told_is_refused(server: Stub) -> None:
+    def said(model: str, **options: Any) -> list[Any]:
+        given = {"url": server.url, "api_key": KEY, "model": model}
+        worker = TtsWorker({"engine": "elevenlabs", "engine_options": given, "auto_lang": True})
+        worker.load()
+        try:
+            voice = asdict(Voice(id=RACHEL, name="Rachel"))
+            return list(worker.call("synthesize", {"text": "Guten Tag.", "voice": voice, "options": options}))
+        finally:
+            worker.close()
+
+    with pytest.raises(UnsupportedParameter) as caught:
+        said("eleven_multilingual_v2", language="de")
+    assert caught.value.param == "language"
+    assert said("eleven_multilingual_v2"), "one that was only detected is no wish of the client"
+    assert said("eleven_flash_v2_5", language="de")
+    assert server.asked[-1].json["language_code"] == "de"
 
 
 def test_a_wrong_key_is_told_of_without_it(server: Stub, caplog: pytest.LogCaptureFixture) -> None:

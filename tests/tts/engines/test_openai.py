@@ -158,6 +158,19 @@ def test_texts_of_several_calls_are_spoken_at_the_same_time() -> None:
     assert all(any(event.name == "audio" for event in events) for events in answers)
 
 
+def test_a_language_that_the_server_cannot_be_told_is_refused() -> None:
+    with serving(speaking([{"id": "a", "language": "de-AT"}, {"id": "b", "language": "fr"}], pcm)) as stub:
+        worker = TtsWorker({"engine": "openai", "engine_options": {"url": stub.url}, "auto_lang": False})
+        worker.load()
+        voice = {"id": "a", "name": "a", "language": "de-AT"}
+        for wanted in (None, "de", "de-DE"):
+            assert list(worker.call("synthesize", {"text": "Ja.", "voice": voice, "options": {"language": wanted}}))
+        with pytest.raises(UnsupportedParameter) as caught:
+            list(worker.call("synthesize", {"text": "Oui.", "voice": voice, "options": {"language": "fr"}}))
+        assert caught.value.param == "language"
+        worker.close()
+
+
 def test_samples_in_odd_pieces_are_put_together() -> None:
     sound = np.arange(-5_000, 5_000, dtype="<i2").tobytes()
 

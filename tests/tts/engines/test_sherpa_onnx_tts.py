@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from core.errors import InvalidAudio, InvalidRequest, ModelBroken, UnsupportedPa
 from core.sherpa import SherpaModel
 from tests.core.test_sherpa import FOLDERS, folder
 from tts.engines.sherpa_onnx import SherpaOnnxEngine
-from tts.engines.sherpa_onnx_phonemes import LONGEST, Phonemes
+from tts.engines.sherpa_onnx_phonemes import LONGEST, Phonemes, lexicons
 from tts.voice import SpeechOptions, Voice
 from utils.audio.pcm import Audio
 from utils.onnx_metadata import more_metadata, read_metadata
@@ -77,6 +77,15 @@ def test_phonemes_are_those_of_the_model(tmp_path: Path) -> None:
     assert max(map(len, long)) <= LONGEST
     with pytest.raises(UnsupportedParameter):
         phonemes.sentences("hello", "xx-xx")
+
+
+def test_espeak_reads_what_a_lexicon_would_leave_out(tmp_path: Path) -> None:
+    folder(tmp_path, "lexicon-gb-en.txt", "lexicon-us-en.txt")
+    assert lexicons(tmp_path, "kokoro") == lexicons(tmp_path, "kitten") == ""
+    folder(tmp_path, "lexicon-zh.txt")
+    names = [Path(path).name for path in lexicons(tmp_path, "kokoro").split(",")]
+    assert names == ["lexicon-zh.txt", "lexicon-us-en.txt"]
+    assert len(lexicons(tmp_path, "matcha").split(",")) == 3
 
 
 class Library:
@@ -242,3 +251,25 @@ def test_kokoros_voices_differ_and_speak_their_languages(kokoro: SherpaOnnxEngin
     assert len(spoken(kokoro, one, "One. Two.")) == 2
     with pytest.raises(UnsupportedParameter):
         spoken(kokoro, one, language="xx")
+    for language in ("zh", "ja"):
+        kokoro.check("\u3053\u3093 ni hao", one, SpeechOptions(language=language))
+        with pytest.raises(InvalidRequest):
+            kokoro.check("\u4f60\u597d", one, SpeechOptions(language=language))
+
+
+@needs_sherpa
+@pytest.mark.e2e
+def test_kokoros_lexicons_are_for_chinese(kokoro: SherpaOnnxEngine, tmp_path: Path) -> None:
+    weights = cast("Path", kokoro.context.model)
+    for path in weights.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "lexicon-zh.txt").write_text("\u4e16 \u0282 \u0268 \u2198\n", encoding="utf-8")
+    (tmp_path / "lexicon-gb-en.txt").write_text("hello b a\n", encoding="utf-8")
+    engine = SherpaOnnxEngine(EngineContext(model=tmp_path, threads=2))
+    engine.load()
+    voice = kokoro.voices()[0]
+    (own,), (same,) = (spoken(each, voice, "Hello, sherpas.") for each in (kokoro, engine))
+    assert np.array_equal(own.samples, same.samples)
+    engine.check("\u4e16", voice, SpeechOptions(language="zh"))
+    assert spoken(engine, voice, "\u4e16", language="zh")
+    engine.close()
