@@ -70,7 +70,7 @@ test: test-models conformance-envs lint typecheck docs-check lint-docker test-ex
 .PHONY: test-extras
 test-extras: test-models
 	@PYTHON=$(PYTHON) scripts/make-extras-env.sh $(EXTRAS)
-	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python $(PYTEST) tests/coqui tests/whisper \
+	ENGINES=coqui,whisper,crispasr,sherpa-onnx $(EXTRAS)/bin/python $(PYTEST) -m "not slow" tests/coqui tests/whisper \
 		tests/contract tests/[at]*s*/engines/test_crispasr.py tests/[at]*s*/engines/test_sherpa_onnx*.py $(PYTEST_ARGS)
 
 ## test-base: the whole suite in an environment without any extra: engines that are not installed are skipped or told

@@ -1,5 +1,7 @@
 """Write an installed Piper or Kokoro voice as a folder that the sherpa-onnx engine opens.
 
+Needs the Python of the base install of voice-stack; speaking with the folder needs the extra `sherpa`.
+
     .venv/bin/python scripts/convert_voice.py "$(voice-stack models path piper-en_US-joe-medium)" DESTINATION
 
 The weights stay as they are: behind them come the notes that sherpa-onnx reads, and beside them tokens.txt, for Kokoro
@@ -8,7 +10,9 @@ also voices.bin. The folder needs no espeak-ng-data: from version 2 on sherpa-on
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -26,13 +30,14 @@ def convert(source: Path, destination: Path) -> None:
     """Convert the voice in a folder. Raises ValueError for one that is neither Piper's nor Kokoro's."""
     config = next((path for path in sorted(source.glob("*.onnx.json")) if path.with_suffix("").is_file()), None)
     styles = sorted((source / "voices").glob("*.bin"))
-    if config is None and not styles:
+    networks = sorted(source.glob("*.onnx"))
+    if config is None and not (styles and networks):
         raise ValueError("the folder holds neither NAME.onnx with its NAME.onnx.json nor a model with voices/*.bin")
     destination.mkdir(parents=True, exist_ok=True)
     if config is not None:
         piper(config, destination)
     else:
-        kokoro(next(iter(sorted(source.glob("*.onnx")))), styles, destination)
+        kokoro(networks[0], styles, destination)
 
 
 def piper(config_file: Path, destination: Path) -> None:
@@ -104,10 +109,21 @@ def copy_with_notes(source: Path, destination: Path, notes: Mapping[str, object]
         file.write(more_metadata(notes))
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 3:  # noqa: PLR2004 - the two folders
-        sys.exit("usage: convert_voice.py SOURCE DESTINATION")
+def main() -> int:
+    """Convert what the command line says; the exit status is 1 for what is no such voice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the folder of the voice, as `voice-stack models path ID` tells it")
+    parser.add_argument("destination", type=Path, help="the folder to write")
+    arguments = parser.parse_args()
     try:
-        convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ValueError as error:
-        sys.exit(str(error))
+        convert(arguments.source, arguments.destination)
+    except (ValueError, KeyError, OSError) as error:
+        print(f"not converted: {error}", file=sys.stderr)
+        return 1
+    path = shlex.quote(str(arguments.destination.absolute()))
+    print(f"written; speak with it: TTS_ENGINE=sherpa-onnx TTS_MODEL={path} voice-stack serve tts")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,14 +5,15 @@
     python scripts/convert_whisper.py ~/.cache/voice-stack/models/whisper-base base-onnx
 
 The ending of the output decides. CTranslate2's float16 file holds every weight of the original checkpoint, so nothing
-is lost; quantised files (int8) are refused. A .pt needs torch, a folder for sherpa-onnx openai-whisper and onnx, a .bin
-the base install of voice-stack alone (the mel filters are faster-whisper's, the tokens those of tokenizer.json).
+is lost; quantised files (int8) are refused. It needs the Python of an install of voice-stack: for a .bin the base
+install, for a .pt one with the extra `whisper` (torch), for a folder for sherpa-onnx the package onnx besides.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import struct
 import sys
 import tempfile
@@ -239,7 +240,7 @@ def _write_tensor(file: BinaryIO, name: str, weights: Array) -> None:
 
 
 def mel_filters(mels: int) -> npt.NDArray[np.float32]:
-    """Return Whisper's mel filters, shape (mels, 201)."""
+    """Return Whisper's mel filters, shape (mels, 201): those of faster-whisper."""
     from faster_whisper.feature_extractor import FeatureExtractor  # noqa: PLC0415 - it brings FFmpeg with it
 
     return np.asarray(FeatureExtractor(feature_size=mels).mel_filters, dtype="<f4")
@@ -263,15 +264,20 @@ def _json(path: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Convert what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder with model.bin, config.json and tokenizer.json")
     parser.add_argument("output", type=Path, help="NAME.pt, NAME.bin or the new folder NAME-onnx")
     arguments = parser.parse_args()
-    writers = {".pt": write_checkpoint, ".bin": write_ggml, "onnx": write_onnx}
+    formats = {
+        ".pt": (write_checkpoint, "whisper"),
+        ".bin": (write_ggml, "crispasr"),
+        "onnx": (write_onnx, "sherpa-onnx"),
+    }
     output: Path = arguments.output
-    write = next((write for ending, write in writers.items() if output.name.endswith(ending)), None)
-    if write is None:
+    ending = next((ending for ending in formats if output.name.endswith(ending)), None)
+    if ending is None:
         parser.error("the output has to end in .pt (openai-whisper), .bin (ggml) or onnx (a folder for sherpa-onnx)")
+    write, engine = formats[ending]
     try:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=output.absolute().parent) as place:
             write(arguments.folder, Path(place) / output.name)
@@ -279,6 +285,8 @@ def main() -> int:
     except (NotConverted, ImportError, OSError, KeyError, ValueError) as error:
         print(f"not converted: {error}", file=sys.stderr)
         return 1
+    path = shlex.quote(str(output.absolute()))
+    print(f"written; transcribe with it: ASR_ENGINE={engine} ASR_MODEL={path} voice-stack serve asr")
     return 0
 
 

@@ -29,8 +29,8 @@ WORDS: dict[Any, str] = {
     dict: "options",
     Path: "folder",
 }
-FILES = {"MODELS_FILE"}
-"""Paths that lead to a file."""
+FILES = ("_FILE", "__CODEC")
+"""How the names of paths that lead to a file end."""
 HEAD = ("name", "default", "values", "meaning")
 INTRO = """\
 Settings are read from the environment, then from a file `.env` in the current folder (`.env.example` lists every
@@ -56,12 +56,22 @@ class Setting:
     def row(self) -> tuple[str, ...]:
         """Return the cells of the table."""
         shown = " / ".join(f"`{value}`" for value in self.defaults if value)
-        return (f"`{self.name}`", shown, allowed(self.field), self.description)
+        return (f"`{self.name}`", shown, self.allowed, self.description)
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words; the field's examples are those that its type does not say."""
+        signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+        rules = self.field.metadata
+        limits = [f"{signs[key]} {getattr(rule, key):g}" for rule in rules for key in signs if hasattr(rule, key)]
+        words = "file" if self.name.endswith(FILES) else kind(self.field.annotation)
+        told = ", ".join(["required", words][not self.field.is_required() :] + limits)
+        return " or ".join([told, *map(str, self.field.examples or ())])
 
     def env(self) -> str:
         """Return the lines of .env.example."""
         value = self.defaults[0] if len(self.defaults) == 1 else ""
-        return f"# {self.description} [{allowed(self.field)}]\n# {self.name}={value}\n"
+        return f"# {self.description} [{self.allowed}]\n# {self.name}={value}\n"
 
 
 def _default(field: FieldInfo) -> str:
@@ -73,15 +83,6 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def allowed(field: FieldInfo) -> str:
-    """Return the allowed values of a field, in words; its examples are those that its type does not say."""
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    limits = [f"{signs[key]} {getattr(rule, key):g}" for rule in field.metadata for key in signs if hasattr(rule, key)]
-    words = "file" if field.validation_alias in FILES else kind(field.annotation)
-    told = ", ".join(["required", words][not field.is_required() :] + limits)
-    return " or ".join([told, *map(str, field.examples or ())])
 
 
 def kind(annotation: Any) -> str:

@@ -1,5 +1,7 @@
 """Write an installed Piper voice as a GGUF file that the crispasr engine opens.
 
+Needs a Python with numpy, as the base install of voice-stack has; speaking with the file needs the extra `crispasr`.
+
     .venv/bin/python scripts/voice_gguf.py "$(voice-stack models path piper-en_US-joe-medium)" DESTINATION.gguf
 
 The weights are those of the ONNX file, in 16 bits where CrispASR keeps them so, under the names that they have in VITS.
@@ -7,7 +9,9 @@ The weights are those of the ONNX file, in 16 bits where CrispASR keeps them so,
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -185,15 +189,18 @@ def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
 
 
 def main() -> int:
-    """Convert; the exit status is 1 for what is no voice."""
-    if len(sys.argv) != 3:  # noqa: PLR2004 - two arguments
-        print(__doc__)
-        return 2
+    """Convert what the command line says; the exit status is 1 for what is no such voice."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the folder of the voice, as `voice-stack models path ID` tells it")
+    parser.add_argument("destination", type=Path, help="the file to write, NAME.gguf")
+    arguments = parser.parse_args()
     try:
-        convert(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ValueError as error:
-        print(error, file=sys.stderr)
+        convert(arguments.source, arguments.destination)
+    except (ValueError, KeyError, OSError) as error:
+        print(f"not converted: {error}", file=sys.stderr)
         return 1
+    path = shlex.quote(str(arguments.destination.absolute()))
+    print(f"written; speak with it: TTS_ENGINE=crispasr TTS_MODEL={path} voice-stack serve tts")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,13 +98,14 @@ class Catalogue:
             return self._check_task(self._opened(path, task), task)
         return self.lookup(name, task, default=default)
 
-    def check_engines(self, task: str, names: Collection[str]) -> None:
-        """Raise ConfigurationError, with the line, for a model of models.toml whose engine is none of these."""
-        for id_ in self._overlay:
-            ref = self._overlay.own(id_)
-            if ref.task == task and ref.engine not in names:
-                where = self._overlay.where("models", id_, "engine")
-                raise ConfigurationError(f"{where}: unknown engine {ref.engine!r}; there are: {', '.join(names)}")
+    def own(self, task: str) -> list[ModelRef]:
+        """Return the models of a task that models.toml has a table of."""
+        refs = [self._reference(self._entries[id_]) for id_ in self._overlay.changed]
+        return [ref for ref in [*map(self._overlay.own, self._overlay), *refs] if ref.task == task]
+
+    def where(self, id_: str, *keys: str) -> str:
+        """Return the place in models.toml of one of these models, or of a key of its table."""
+        return self._overlay.where(id_, *keys)
 
     def chain(self, name: str, task: str) -> tuple[str, ...]:
         """Return the names of models that stand in for each other under this name; none where it is no such name.
@@ -120,9 +121,12 @@ class Catalogue:
 
     def _check_chains(self) -> None:
         for name in self._overlay.chains:
-            if len(tasks := self._tasks(name, *self._overlay.chain(name))) > 1:
-                where = self._overlay.where("chains", name)
+            where, members = self._overlay.where_chain(name), self._overlay.chain(name)
+            if len(tasks := self._tasks(name, *members)) > 1:
                 raise ConfigurationError(f"{where}: the chain {name!r} mixes tasks: {', '.join(sorted(tasks))}")
+            hidden = self._entries.get(name.casefold()) or (name in self._overlay and self._overlay.own(name))
+            if hidden and hidden.id not in {ref.id for member in members if (ref := self._named(member))}:
+                raise ConfigurationError(f"{where}: the name {name!r} has two meanings: a model has it as its id")
 
     def _tasks(self, *names: str) -> set[str]:
         """Return the tasks of the models with these names, as far as they are known; of ENGINE/tts-1 it is."""
@@ -258,7 +262,10 @@ class Catalogue:
             # A folder that is called like a model of the catalogue is not that model.
             return replace(ref, id=str(path)) if self._named(ref.id) else ref
         what = "files in the folder" if path.is_dir() else "file"
-        raise ModelNotFound(f"no engine knows the {what} {path.name!r}", param="model")
+        if path.is_file() and not path.stat().st_size:
+            raise ModelNotFound(f"the file {path.name!r} is empty", param="model")
+        hint = "cut short, damaged, or of a kind that docs/engines.md does not have"
+        raise ModelNotFound(f"no engine knows the {what} {path.name!r}: {hint}", param="model")
 
     def _is_outside(self, name: str) -> bool:
         """Return whether a name is that of an engine outside the catalogue and, behind a slash, a model it knows."""

@@ -16,10 +16,11 @@ from typing import Any, Unpack
 from core import errors
 from core.catalogue import Catalogue
 from core.chains import Resting
+from core.memory import MIB
 from core.metrics import Metrics
 from core.model_entry import ModelRef, Task
 from core.model_names import ModelNames
-from core.pool import MIB, WorkerPool
+from core.pool import WorkerPool
 from core.process import Call, WorkerSpec
 from core.registry import EngineRegistry
 from core.settings import ServiceSettings
@@ -48,13 +49,13 @@ class ModelHost(ModelNames):
         preloaded: Sequence[str] = (),
     ) -> None:
         super().__init__(catalogue, task=task, default=default, fallback=settings.model_fallback, registry=registry)
-        self.warn_of_chains()
+        self.warn_of_models_file()
         self.resting = Resting()
         self._settings = settings
         self._spec = spec
         self._metrics = metrics
         self._preloaded = preloaded
-        self._pool = WorkerPool(settings.model_slots, memory=settings.model_memory_mb * MIB)
+        self._pool = WorkerPool(settings.model_slots, memory=settings.model_memory_mb * MIB, stays=self._stays)
         metrics.watch(self._pool.status)
         self._draining = False
         self._untried = True
@@ -62,6 +63,18 @@ class ModelHost(ModelNames):
         self._startup: asyncio.Task[None] | None = None
         self._others: asyncio.Task[None] | None = None
         self._failure: errors.VoiceStackError | None = None
+
+    def answering(self, name: str | None) -> list[ModelRef]:
+        """Return the models that may answer a request, as `chain`, those last that are down as far as is known."""
+        return sorted(self.chain(name), key=lambda model: bool(self.resting.why(model) or self.worker(model).error))
+
+    def _stays(self, model_id: str) -> bool:
+        """Return whether a model is the default one, or one of those that are loaded at start."""
+        for name in (None, *self._preloaded):
+            with contextlib.suppress(errors.VoiceStackError):
+                if (self.resolve(name) if name else self.default()).id == model_id:
+                    return True
+        return False
 
     def worker(self, model: ModelRef) -> Worker:
         """Return the worker of a model, loaded or not."""

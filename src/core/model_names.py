@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from core import errors
+from core import errors, models_check
 from core.catalogue import Catalogue
 from core.engines import Engine
 from core.model_entry import ModelRef, Task
@@ -21,13 +21,13 @@ class ModelNames:
     """The models of one task by what requests call them; `default` names the one for requests that name none.
 
     With `fallback` the default model answers for unknown names too. Raises ConfigurationError for a model of
-    models.toml whose engine there is not.
+    models.toml whose engine there is not, or that has wrong options.
     """
 
     def __init__(
         self, catalogue: Catalogue, *, task: Task, default: str, fallback: bool, registry: EngineRegistry[Any]
     ) -> None:
-        catalogue.check_engines(task, registry.names())
+        models_check.check(catalogue, task, registry)
         self.catalogue = catalogue
         self._task = task
         self._default = default
@@ -102,10 +102,14 @@ class ModelNames:
             with contextlib.suppress(errors.ModelNotFound):
                 yield self.member(name)
 
-    def warn_of_chains(self) -> None:
-        """Tell the log of the names in chains that are no models."""
-        for chain in self.catalogue.chains(self._task):
-            for name in self.members(chain):
+    def warn_of_models_file(self) -> None:
+        """Tell the log of the names in chains that are no models, and of models whose weights are not there."""
+        models_check.warn_of_paths(self.catalogue, self._task)
+        for chain, names in self.catalogue.chains(self._task).items():
+            members = self.members(chain)
+            if not members:
+                log.warning("no name of the chain %s (%s) is a model for %s", chain, ", ".join(names), self._task)
+            for name in members:
                 if not any(True for _ in self._known([name])):
                     log.warning("%r of the chain %s is no model of this service, and is passed over", name, chain)
 
@@ -130,7 +134,15 @@ class ModelNames:
 
         Those are the names of chains, those for the default and, with `fallback`, all others. Raises ModelNotFound.
         """
-        return self._named(name, default=None)
+        try:
+            return self._named(name, default=None)
+        except errors.ModelNotFound as error:
+            if members := self.members(name):
+                models = ", ".join(members)
+                raise errors.ModelNotFound(
+                    f"{errors.shortened(name)!r} is a chain, not a model; its models are: {models}", param="model"
+                ) from error
+            raise
 
     def _named(self, name: str, *, default: ModelRef | None) -> ModelRef:
         try:

@@ -109,8 +109,11 @@ def _placed(model: OwnModel, folder: Path) -> OwnModel:
 def _complaint(error: ValidationError, file: ModelsFile) -> str:
     first = error.errors(include_url=False)[0]
     keys = tuple(str(part) for part in first["loc"] if part != "[key]")
+    dotted = keys[:1] == ("chains",) and isinstance(first["input"], dict)
     unknown = first["type"] == "extra_forbidden"
-    what = "unknown key (a name with a dot in it is written in quotes)" if unknown else first["msg"]
+    what = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    if unknown or dotted:
+        what = ("unknown key" if unknown else what) + " (a name with a dot in it is written in quotes)"
     return f"{file.where(*keys)}: {'.'.join(keys)}: {what}"
 
 

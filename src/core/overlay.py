@@ -31,6 +31,8 @@ class Overlay:
         self._changes: dict[str, OwnModel] = {}
         self._own: dict[str, tuple[OwnModel, FolderFacts | None]] = {}
         self._by_name: dict[str, str] = {}
+        self._written: dict[str, str] = {}
+        """What a table is called, by the id of its model."""
         known = {*entries, *taken}
         for id_, model in file.models.items():
             entry = entries.get(id_.casefold())
@@ -40,6 +42,7 @@ class Overlay:
                 raise self._error(id_, f"{id_} is {entry.id} of the catalogue: a model of your own needs another name")
             else:
                 self._changes[entry.id] = model
+            self._written[entry.id if entry else id_] = id_
             for name in [*([] if entry else [id_]), *model.aliases]:
                 if name.casefold() in known:
                     raise self._error(id_, f"the name {name!r} has two meanings")
@@ -64,9 +67,21 @@ class Overlay:
         """Return the models that a name means one after the other; none where it is the name of no chain."""
         return self._chains.get(name.strip().casefold(), ())
 
-    def where(self, *keys: str) -> str:
-        """Return the place in models.toml, for messages."""
-        return self._file.where(*keys)
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The ids of the models of the catalogue that models.toml says something about."""
+        return tuple(self._changes)
+
+    def where(self, id_: str, *keys: str) -> str:
+        """Return the place in models.toml of a model, or of a key of its table; `url` is short for an option."""
+        model = self._file.models[self._written[id_]]
+        if keys == ("options", "url") and "url" not in model.options:
+            keys = ("url",)
+        return self._file.where("models", self._written[id_], *keys)
+
+    def where_chain(self, name: str) -> str:
+        """Return the place in models.toml of a chain."""
+        return self._file.where("chains", name)
 
     def named(self, name: str) -> str | None:
         """Return the id of the model that models.toml gives this name."""
@@ -105,10 +120,13 @@ class Overlay:
     def _checked(self, id_: str, model: OwnModel) -> FolderFacts | None:
         path = self._path(id_, model)
         facts = detect(path) if path is not None and path.exists() else None
+        if not (model.engine or facts) and path is None:
+            raise self._error(id_, f"{id_} is no model of the catalogue, and a model of your own needs an engine")
         if not (model.engine or facts):
             raise self._error(id_, f"{id_} needs an engine, which its files do not tell")
         if not (model.task or facts):
-            raise self._error(id_, f"{id_} needs a task: asr, tts or diarization")
+            hint = f"`voice-stack engines` lists those of the engine {model.engine!r}, if there is one"
+            raise self._error(id_, f"{id_} needs a task: asr, tts or diarization; {hint}")
         # Facts that another engine's look at the files brought are none about this model.
         return facts if facts and model.engine in {None, facts.engine} else _task_only(model, facts)
 

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from core import errors
+from core import memory as memory_limit
 from core.process import WorkerSpec
 from core.replica import WorkerStatus
 from core.workers import Worker
-
-MIB = 1 << 20
 
 
 class WorkerPool:
     """The workers of a service: at most `slots` models loaded, the least recently used idle ones make room.
 
-    With a `memory` (bytes) their processes take no more than that together, as far as can be told before a load: a
-    model that is not loaded counts with the memory it had last, and before that with the size of its weights and what
-    the processes of others take beside theirs, which are their libraries.
+    With a `memory` (bytes) their processes take no more than that together, as far as can be told before and after a
+    load: a model that is not loaded counts with the memory it had last, and before that with the size of its weights
+    and what the processes of others take beside theirs, which are their libraries. One that takes more than that alone
+    is not kept. `stays` is asked, by name, which models come back when they have died and nobody waits for them.
     """
 
-    def __init__(self, slots: int, *, memory: int = 0) -> None:
+    def __init__(self, slots: int, *, memory: int = 0, stays: Callable[[str], bool] = lambda _: True) -> None:
         self._slots = slots
         self._memory = memory
+        self._stays = stays
         self._taken: dict[str, int] = {}
         """By name, the bytes that the processes of a worker had when it was last looked at."""
         self._workers: dict[str, Worker] = {}
@@ -38,9 +40,12 @@ class WorkerPool:
 
     def worker(self, spec: WorkerSpec) -> Worker:
         """Return the worker of this spec, making it (not loading it) when there is none."""
+        spec = replace(spec, memory=self._memory // len(spec.devices))
         worker = self._workers.get(spec.name)
         if worker is None:
-            worker = Worker(spec, has_room=self._has_room, make_room=self._make_room)
+            worker = Worker(
+                spec, may_return=self._may_return, make_room=self._make_room, look_again=self._unload_surplus
+            )
             self._workers[spec.name] = worker
         if worker.spec != spec and worker.state not in {"ready", "loading"} and not worker.busy:
             # The model was pulled, or pulled again, since the worker was made.
@@ -68,9 +73,12 @@ class WorkerPool:
         return worker.state in {"ready", "loading"} or self._has_room(worker)
 
     async def unload(self, name: str) -> None:
-        """Unload a model, or give up loading it. Raises NotFound when it is not loaded, Conflict while it is in use."""
+        """Unload a model, or give up loading it, whatever still runs that nobody waits for.
+
+        Raises NotFound when it is not loaded, Conflict while calls use it or wait for it.
+        """
         worker = self._workers.get(name)
-        if worker is not None and worker.busy:
+        if worker is not None and worker.wanted:
             raise errors.Conflict(f"the model {name} is in use", param="model")
         if worker is None or worker.state == "unloaded":
             raise errors.NotFound(f"the model {name} is not loaded", param="model")
@@ -132,6 +140,19 @@ class WorkerPool:
                 raise errors.ModelLoading(f"no room to load {wanted.spec.name}: all loaded models are busy")
             await asyncio.sleep(0.05)
 
+    async def _unload_surplus(self, loaded: Worker) -> None:
+        """Unload idle models where one that was loaded took more memory than could be told."""
+        if not self._memory:
+            return
+        async with self._room:
+            while not self._has_room(loaded) and (idle := self._dispensable(loaded)):
+                await idle.unload()
+
+    def _may_return(self, died: Worker) -> bool:
+        """Return whether a process that died comes back: there is room, and it is needed now or always."""
+        needed = died.busy or died.state == "ready" or self._stays(died.spec.name)
+        return needed and self._has_room(died)
+
     def _dispensable(self, wanted: Worker) -> Worker | None:
         """Return the idle model to go next for this one; None where it would go in vain."""
         others = self._loaded(but=wanted)
@@ -147,19 +168,13 @@ class WorkerPool:
     def _fits(self, wanted: Worker, others: list[Worker]) -> bool:
         if wanted.spec.takes_slot and sum(worker.spec.takes_slot for worker in others) >= self._slots:
             return False
-        # Alone it may stay with more than the size of its weights, which is all that `_check_size` knows.
+        # Alone it may try: what nobody could tell before a load is checked after it.
         return not (self._memory and others) or sum(map(self._bytes, [*others, wanted])) <= self._memory
 
     def _check_size(self, wanted: Worker) -> None:
         """Raise InsufficientMemory for a model that would not fit even alone."""
-        size = wanted.spec.size * wanted.processes
-        if self._memory and size > self._memory:
-            error = errors.InsufficientMemory(
-                f"the model {wanted.spec.name} needs {size // MIB} MiB at least; MODEL_MEMORY_MB allows "
-                f"{self._memory // MIB}"
-            )
-            error.is_final = True
-            raise error
+        needs = max(wanted.spec.size * wanted.processes, wanted.needs)
+        memory_limit.check(wanted.spec.name, needs, self._memory)
 
     def _bytes(self, worker: Worker) -> int:
         """Return the bytes that the processes of a worker have, or will have as far as can be told."""

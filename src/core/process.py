@@ -50,7 +50,8 @@ class WorkerSpec:
     There is one process for each of `devices`, which finds its own in `config["device_index"]`. In each of them `slots`
     calls run at once and beside them `short_slots` short ones; `max_waiting` calls of either kind may queue.
     `load_timeout` and `idle_unload` are seconds (-1: never unloaded); `tmp` is where its temporary folder is made.
-    `size` are the bytes of its weights, 0 where nobody asks. What computes elsewhere takes no slot of the models.
+    `size` are the bytes of its weights, 0 where nobody asks; `memory` those that a process may have when it has loaded,
+    0 where there is no limit. What computes elsewhere takes no slot of the models.
     """
 
     name: str
@@ -65,6 +66,7 @@ class WorkerSpec:
     log_level: str = "INFO"
     tmp: Path | None = None
     size: int = 0
+    memory: int = 0
     takes_slot: bool = True
 
 

@@ -54,7 +54,8 @@ class RemoteOptions(EngineOptions):
         """Return the key, None where there is none.
 
         The vendor's usual `variable` counts only for the vendor's own host: it is not for any other server to see.
-        Raises ConfigurationError for a variable that is not set or a key that no header can carry.
+        Raises ModelBroken for a variable that is not set or a key that no header can carry: as for a wrong key, the
+        service stays up, and models that stand in for this one answer.
         """
         if self.api_key is not None:
             found = self.api_key.get_secret_value()
@@ -62,10 +63,10 @@ class RemoteOptions(EngineOptions):
             name = self.api_key_env or (variable if self.host == vendor else "")
             found = os.environ.get(name, "") if name else ""
             if self.api_key_env and not found:
-                raise errors.ConfigurationError(f"the environment variable {name} for the key is not set")
+                raise errors.ModelBroken(f"the environment variable {name} for the key is not set")
         found = found.strip()
         if not (found.isascii() and found.isprintable()):
-            raise errors.ConfigurationError("the API key holds characters that no key has")
+            raise errors.ModelBroken("the API key holds characters that no key has")
         return found or None
 
 

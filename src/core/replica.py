@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core import errors
+from core import errors, memory
 from core.background import Background
 from core.backoff import Backoff, longer
 from core.process import Call, WorkerProcess, WorkerSpec
@@ -68,6 +68,8 @@ class Replica:
         """Calls it works on: `open_call` counts them, and who opened one counts it out when it is done."""
         self.facts: dict[str, Any] = {}
         """What the engine reported about itself when it was last loaded."""
+        self.needs = 0
+        """The bytes that its process had when it was last loaded; 0 before, and where the system does not say."""
         self.error: errors.VoiceStackError | None = None
         """Why it is down."""
         self._background = background
@@ -121,9 +123,8 @@ class Replica:
         return self._loading
 
     def retry(self) -> None:
-        """Load again, after a while and until it works, what could not be loaded; a wrong configuration stays so."""
-        down = self.error is not None and not isinstance(self.error, errors.ConfigurationError)
-        if down and (self._keeper is None or self._keeper.done()):
+        """Load again, after a while and until it works, what could not be loaded; unless it never can be."""
+        if self.error is not None and not _is_hopeless(self.error) and (self._keeper is None or self._keeper.done()):
             self._keeper = self._background.spawn(self._come_back(RETRY_SECONDS))
 
     def open_call(self, method: str, params: Mapping[str, Any], *, timeout: float) -> Call:
@@ -198,6 +199,7 @@ class Replica:
         try:
             async with asyncio.timeout(LOAD_PATIENCE * self.spec.load_timeout):
                 self.facts = await process.ready()
+            self._check_memory(process)
         except TimeoutError:
             await _kill(process)
             self._backoff.count()
@@ -213,6 +215,10 @@ class Replica:
             raise
         log.info("loaded %s in %.1f s (pid %d)", self.name, time.monotonic() - started, process.pid)
         return process
+
+    def _check_memory(self, process: WorkerProcess) -> None:
+        self.needs = process.rss_bytes or 0
+        memory.check(self.spec.name, self.needs, self.spec.memory)
 
     async def _spawned(self) -> WorkerProcess:
         """Start a process; a cancellation in the middle of it would leave one that nobody knows."""
@@ -231,7 +237,7 @@ class Replica:
         if not process.ended_on_purpose:
             self._backoff.count()
         delay = self._backoff.delay
-        log.error("process %d of %s ended; restarting in %.0f s", process.pid, self.name, delay)
+        log.error("process %d of %s ended", process.pid, self.name)
         self._changed(self)
         await self._come_back(delay)
 
@@ -239,14 +245,15 @@ class Replica:
         while True:
             await asyncio.sleep(delay)
             if not self._may_return():
-                # Another model was loaded meanwhile; the next call makes room again.
+                # Nobody needs it now, or another model was loaded meanwhile: the next call makes room and loads it.
+                log.info("%s stays unloaded until it is asked for", self.name)
                 self.error = None
                 return
             try:
                 await asyncio.shield(self.begin_load())
-            except errors.ConfigurationError:
-                return
-            except errors.VoiceStackError:
+            except errors.VoiceStackError as error:
+                if _is_hopeless(error):
+                    return
                 delay = longer(delay)
             else:
                 return
@@ -258,6 +265,11 @@ class Replica:
             error = errors.Unavailable(f"the engine of {self.name} keeps crashing; waiting before a restart")
             error.retry_after = math.ceil(left)
             raise error
+
+
+def _is_hopeless(error: errors.VoiceStackError) -> bool:
+    """Return whether to load again would fail again."""
+    return error.is_final or isinstance(error, errors.ConfigurationError)
 
 
 async def _stopped(call: Call) -> bool:

@@ -59,10 +59,16 @@ class Replicas:
         best: tuple[State, ...] = ("ready", "loading", "failed")
         return next((state for state in best if state in states), "unloaded")
 
+    @property
+    def needs(self) -> int:
+        """The bytes that all of them had when they were last loaded, as far as is known."""
+        return max(replica.needs for replica in self.all) * len(self.all)
+
     def reconfigure(self, spec: WorkerSpec) -> None:
         """Run this from the next load on; it has the same devices."""
         self._spec = spec
         for replica in self.all:
+            replica.needs = 0
             replica.spec = _on_device(spec, replica.spec.devices[0])
 
     async def load(self) -> Replica:

@@ -64,7 +64,7 @@ def model_routes(host: ModelHost, details: Details = _no_details, *, others: Seq
     @routes.get("/models/{model_id:path}", summary="Show one model")
     async def model(model_id: str) -> Response:
         of = next((each for each in (host, *others) if each.knows(model_id)), host)
-        return JsonResponse(model_dict(of.resolve(model_id), of, details))
+        return JsonResponse(model_dict(of.answering(model_id)[0], of, details))
 
     return routes
 

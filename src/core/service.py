@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +18,8 @@ from core.process import WorkerSpec
 from core.registry import EngineRegistry
 from core.settings import ServiceSettings
 from core.spool import Spool
+
+log = logging.getLogger(__name__)
 
 
 class Service(ABC):
@@ -51,6 +54,7 @@ class Service(ABC):
             preloaded=settings.models,
         )
         self._settings = settings
+        self._warn_of_engine(name, engine, model)
         self._engine_name = engine
         self._options_for: str | None = None
         """The engine of the default model, once it was asked for."""
@@ -59,6 +63,15 @@ class Service(ABC):
         self._tmp = settings.places.tmp
         self._preload = preload
         self._spool: Spool | None = None
+
+    def _warn_of_engine(self, name: str, engine: str, default: str) -> None:
+        """Tell the log when another engine than the configured one runs the default model, as its files are."""
+        if "engine" not in self._settings.model_fields_set or self.host.members(default):
+            return
+        with suppress(ModelNotFound):
+            if (model := self.host.default()).engine not in {engine, ""}:
+                what = f"{name.upper()}_ENGINE", engine, model.id, model.engine
+                log.warning("%s is %s, but the model %s is for the engine %s, which runs it", *what)
 
     @abstractmethod
     def spec(self, model: ModelRef) -> WorkerSpec:

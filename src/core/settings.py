@@ -133,8 +133,8 @@ class ServiceSettings(BaseSettings):
         default=0,
         ge=0,
         validation_alias="MODEL_MEMORY_MB",
-        description="Main memory in MiB that the processes of loaded models may take together; before a load the least "
-        "recently used idle ones make room. 0 means no limit. Those that tell who speaks are counted apart.",
+        description="Main memory in MiB that the processes of loaded models may take together; before and after a load "
+        "the least recently used idle ones make room. 0 means no limit. Those that tell who speaks are counted apart.",
     )
     model_fallback: bool = Field(
         default=False,

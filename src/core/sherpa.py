@@ -68,6 +68,9 @@ def opened(folder: Path | None, kinds: Iterable[Kind], *, int8: bool, family: st
     if folder is None or not folder.is_dir():
         raise ConfigurationError("the sherpa-onnx engine needs the folder of a model")
     model = find(folder, int8=int8, family=family)
+    read = model.files.values() if model else _network_files(folder)
+    if empty := [path.name for path in read if path.is_file() and not path.stat().st_size]:
+        raise ModelBroken(f"{empty[0]} is empty; fetch the model again")
     if model is None:
         raise ModelBroken("the folder holds no model that sherpa-onnx is known to open; see docs/engines.md")
     if model.kind not in kinds:
@@ -79,11 +82,15 @@ def opened(folder: Path | None, kinds: Iterable[Kind], *, int8: bool, family: st
     return model
 
 
+def _network_files(folder: Path) -> list[Path]:
+    return sorted(path for kind in ("*.onnx", "*.ort") for path in folder.glob(kind) if path.is_file())
+
+
 class _Networks:
     """The ONNX files of a folder."""
 
     def __init__(self, folder: Path, *, int8: bool) -> None:
-        self._files = sorted(path for kind in ("*.onnx", "*.ort") for path in folder.glob(kind) if path.is_file())
+        self._files = _network_files(folder)
         self._int8 = int8
 
     def named(self, part: str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
@@ -24,25 +24,31 @@ class CallOptions(TypedDict, total=False):
     wait: bool
 
 
-async def _room_enough(_: Worker) -> None:
+async def _nothing(_: Worker) -> None:
     """Do nothing: a worker alone in the world has all the room it needs."""
+
+
+Hook = Callable[["Worker"], Coroutine[Any, Any, None]]
 
 
 class Worker:
     """One model, loaded on first use, ended to unload, and the queue in front of its processes.
 
-    `make_room` is awaited before a call loads the model, `has_room` asked before a process that died comes back.
+    `make_room` is awaited before a call loads the model, `may_return` asked before a process that died comes back, and
+    `look_again` awaited, beside all else, when one has loaded.
     """
 
     def __init__(
         self,
         spec: WorkerSpec,
         *,
-        has_room: Callable[[Worker], bool] = lambda _: True,
-        make_room: Callable[[Worker], Awaitable[None]] = _room_enough,
+        may_return: Callable[[Worker], bool] = lambda _: True,
+        make_room: Hook = _nothing,
+        look_again: Hook = _nothing,
     ) -> None:
         self.spec = spec
         self._make_room = make_room
+        self._look_again = look_again
         self._roomless = 0
         """Calls that wait for room, and hold none themselves."""
         self.facts: dict[str, Any] = {}
@@ -50,11 +56,13 @@ class Worker:
         self.last_used = time.monotonic()
         self._background = Background()
         self._replicas = Replicas(
-            spec, background=self._background, may_return=lambda: has_room(self), changed=self._changed
+            spec, background=self._background, may_return=lambda: may_return(self), changed=self._changed
         )
         self._lane = Lane(spec.slots)
         self._short_lane = Lane(spec.short_slots) if spec.short_slots else self._lane
         self._calls = 0
+        self._left: set[Call] = set()
+        """Those that still run though their callers have gone."""
         self._idle: asyncio.TimerHandle | None = None
         self._draining = False
         self._closed = False
@@ -73,6 +81,16 @@ class Worker:
     def processes(self) -> int:
         """How many processes it has when all are loaded."""
         return len(self._replicas.all)
+
+    @property
+    def needs(self) -> int:
+        """The bytes that its processes had when they were last loaded, as far as is known."""
+        return self._replicas.needs
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for calls, running or waiting ones."""
+        return self._calls - len(self._left) + self._in_lanes > 0
 
     @property
     def busy(self) -> bool:
@@ -141,6 +159,7 @@ class Worker:
             if opened is None:
                 self._release(lane)
             elif not opened[1].done.is_set():
+                self._left.add(opened[1])
                 self._background.spawn(opened[0].cancel(opened[1]))
 
     async def _queue(self, lane: Lane, *, wait: bool) -> None:
@@ -195,6 +214,7 @@ class Worker:
         if replica.process is not None:
             self.facts = replica.facts
             self._start_idle_timer()
+            self._background.spawn(self._look_again(self))
         self._resize()
 
     def _resize(self) -> None:
@@ -208,6 +228,7 @@ class Worker:
         """Give the slot back when the worker is done, neither before nor when a slow reader has taken everything."""
         await call.done.wait()
         replica.calls -= 1
+        self._left.discard(call)
         self._release(lane)
         await replica.watch(call)
 

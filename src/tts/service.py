@@ -70,6 +70,11 @@ class TtsService(Service):
         """Return the voices of a model: its own, and the recordings in the voices folder where it can clone."""
         return self._book.voices(self.builtin(model), clones=self._can_clone(model))
 
+    def listed(self, name: str) -> ModelRef:
+        """Return the model whose voices a name stands for: of a chain the first that can answer and whose are known."""
+        models = self.host.answering(name)
+        return next((model for model in models if self.voices(model)), models[0])
+
     def find_voice(self, model: ModelRef, name: str | None, language: str | None) -> Voice:
         """Return the voice a request names, None meaning the default one, or the mix of voices that it names.
 

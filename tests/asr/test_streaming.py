@@ -18,6 +18,7 @@ import soundfile
 from openai.types.audio import TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 
 from asr.api import events as streamed
+from asr.result import TranscriptResult
 from asr.service import Transcript
 from asr.transcript import Segment
 from core.errors import EngineCrashed
@@ -85,6 +86,17 @@ def test_done_tells_all_that_the_long_answer_tells(asr: httpx.Client) -> None:
     assert usage["type"] == "tokens"
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
     assert not {"words", "logprobs"} & set(events(asr)[-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "written"),
+    [(" Four score and seven years ago.", (1, 2, 3), 3), (" Four score and seven years ago.", (), 8), ("", (), 0)],
+)
+def test_where_the_engine_tells_no_tokens_they_are_estimated(text: str, tokens: tuple[int, ...], written: int) -> None:
+    segments = (Segment(start=0.0, end=2.0, text=text, tokens=tokens),) if text else ()
+    frame = streamed._done(TranscriptResult(segments=segments, duration=2.0), text.strip())
+    usage = json.loads(frame.partition(b"data: ")[2])["usage"]
+    assert usage == {"type": "tokens", "input_tokens": 100, "output_tokens": written, "total_tokens": 100 + written}
 
 
 def test_logprobs_come_with_their_deltas(asr: httpx.Client) -> None:

@@ -95,7 +95,7 @@ def in_use(target: Target) -> None:
         deadline = time.monotonic() + SECONDS
         while not any(each["id"] == "slow" and each["calls"] for each in client.get("/health").json()["workers"]):
             assert time.monotonic() < deadline
-        refused(client.delete(f"{PS}/slow"), 409, "conflict")
+        refused(client.delete(f"{PS}/slow"), 409, "conflict", "model")
         refused(client.delete("/v1/models/slow"), 409, "conflict", "model")
         ok(asked.result(SECONDS))
 

@@ -111,6 +111,7 @@ def onnx(model: Path, folder: Path) -> Path:
 
 
 NO_PROMPT = ({"prompt": "x"}, UnsupportedParameter)
+SLOW = pytest.mark.slow
 ONE_LANGUAGE = ({"languages": ("en", "de")}, UnsupportedParameter)
 CASES = [
     # Another instance of our service with the fake engine, and a stub of whisper.cpp's server.
@@ -125,9 +126,11 @@ CASES = [
     pytest.param(Case("faster-whisper", "whisper-tiny.en", True, ENGLISH_ONLY), id="tiny.en", marks=pytest.mark.e2e),
     pytest.param(Case("faster-whisper", "whisper-base", True, WHISPER_BASE), id="base", marks=pytest.mark.e2e),
     pytest.param(Case("whisper", "whisper-tiny.en", True, ENGLISH_ONLY, checkpoint), id="pt-tiny.en", marks=WHISPER),
-    pytest.param(Case("whisper", "whisper-base", True, WHISPER_BASE, checkpoint), id="pt-base", marks=WHISPER),
+    pytest.param(Case("whisper", "whisper-base", True, WHISPER_BASE, checkpoint), id="pt-base", marks=[*WHISPER, SLOW]),
     pytest.param(Case("crispasr", "whisper-tiny.en", True, ENGLISH_ONLY, ggml), id="crispasr-tiny.en", marks=CRISPASR),
-    pytest.param(Case("crispasr", "whisper-base", True, CRISPASR_BASE, ggml), id="crispasr-base", marks=CRISPASR),
+    pytest.param(
+        Case("crispasr", "whisper-base", True, CRISPASR_BASE, ggml), id="crispasr-base", marks=[*CRISPASR, SLOW]
+    ),
     pytest.param(
         Case("sherpa-onnx", "whisper-tiny.en", True, (*ENGLISH_ONLY, NO_PROMPT), onnx),
         id="sherpa-tiny.en",
@@ -136,7 +139,7 @@ CASES = [
     pytest.param(
         Case("sherpa-onnx", "whisper-base", True, (*WHISPER_BASE, ONE_LANGUAGE, NO_PROMPT), onnx),
         id="sherpa-base",
-        marks=SHERPA_WHISPER,
+        marks=[*SHERPA_WHISPER, SLOW],
     ),
     pytest.param(
         Case("sherpa-onnx", None, True, SHERPA_TINY, write=write_network, options=ENGLISH), id="sherpa", marks=SHERPA

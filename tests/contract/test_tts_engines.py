@@ -105,7 +105,7 @@ CASES = [
     pytest.param(
         Case("sherpa-onnx", "kokoro-82m-int8", convert=sherpa, unsupported=NOTHING_EXTRA),
         id="sherpa-onnx-kokoro",
-        marks=SHERPA,
+        marks=[*SHERPA, pytest.mark.slow],
     ),
     pytest.param(
         Case("crispasr", "piper-en_US-joe-medium", convert=gguf, exact=False, unsupported=NOTHING_EXTRA),

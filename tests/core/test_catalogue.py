@@ -390,6 +390,13 @@ class TestFolders:
         with pytest.raises(ModelNotFound, match="no engine knows the files in the folder 'empty'"):
             catalogue.resolve(str(tmp_path / "empty"))
 
+    def test_a_file_that_no_engine_knows(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        file = tmp_path / "x.gguf"
+        for content, complaint in ((b"", "'x.gguf' is empty"), (b"GGUF\x03", "'x.gguf': cut short, damaged")):
+            file.write_bytes(content)
+            with pytest.raises(ModelNotFound, match=complaint):
+                catalogue.resolve(str(file), ASR)
+
     def test_an_engine_of_somebody_else_opens_it(self, tmp_path: Path) -> None:
         catalogue = Catalogue.load(tmp_path / "cache", engine="acme")
         (tmp_path / "theirs").mkdir()

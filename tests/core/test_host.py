@@ -177,8 +177,28 @@ class TestChains:
         host = serve(model_fallback=True).host
         assert (host.named("ONE").id, host.named("whisper-large-v3").installed) == ("one", False)
         for name in ("best", "whisper-1", "", "nonsense"):
-            with pytest.raises(errors.ModelNotFound):
+            with pytest.raises(errors.ModelNotFound, match="is a chain" if name == "best" else "does not exist"):
                 host.named(name)
+
+    async def test_those_that_are_down_come_last(self, serve: Callable[..., AsrService]) -> None:
+        host = serve().host
+        assert [model.id for model in host.answering("first-broken")] == ["broken", "one"]
+        host.resting.note(host.resolve("broken"), errors.Unavailable("down"))
+        assert [model.id for model in host.answering("first-broken")] == ["one", "broken"]
+        host.resting.note(host.resolve("broken"), None)
+        with pytest.raises(errors.ConfigurationError):
+            await host.load(host.resolve("broken"))
+        assert [model.id for model in host.answering("first-broken")] == ["one", "broken"]
+
+    async def test_what_means_nothing_is_told_at_start(
+        self, serve: Callable[..., AsrService], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        serve(engine="fake-windows")
+        told = "\n".join(record.message for record in caplog.records)
+        assert "no name of the chain nobody (whisper-sever, broken/x) is a model" in told
+        assert "'whisper-sever' of the chain typo is no model" in told
+        assert "ASR_ENGINE is fake-windows, but the model one is for the engine fake" in told
+        assert "chain best" not in told
 
     async def test_a_default_chain_is_ready_when_one_of_it_is(self, serve: Callable[..., AsrService]) -> None:
         service = serve(model="first-broken", preload=True)
@@ -272,6 +292,13 @@ class TestStart:
         assert service.ready
         assert "nope cannot be loaded" in caplog.text
         assert "broken cannot be loaded" in caplog.text
+
+    async def test_those_come_back_when_they_die_and_others_when_they_are_asked_for(
+        self, serve: Callable[..., AsrService]
+    ) -> None:
+        host = serve(models=("two",), model_slots=3).host
+        loaded = [host.resolve(name) for name in ("one", "two", "slow")]
+        assert [host._stays(model.id) for model in loaded] == [True, True, False]
 
 
 class TestUnloading:

@@ -57,6 +57,7 @@ CHAINED = """
 
     [chains]
     two = ["one", "two"]
+    pair = ["one", "broken"]
     """
 
 
@@ -333,6 +334,7 @@ async def test_an_id_means_the_model_also_where_a_chain_has_it(tmp_path: Path) -
     )
     app = create_app(AsrSettings(engine="fake", model="one", preload=False, places=places))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        assert "is a chain" in (await client.post(f"{PS}/pair")).json()["error"]["message"]
         assert (await client.post(f"{PS}/two")).json()["id"] == "two"
         assert (await client.get(PS)).json()["models"] == ["two"]
         assert (await client.delete(f"{PS}/two")).status_code == 200

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import voice_stack  # noqa: F401 - puts our packages on the import path
+from asr.engine_factory import registry as listeners
 from core import model_options
 from core.catalogue import Catalogue
 from core.errors import ConfigurationError, ModelNotFound
 from core.model_entry import TASKS
+from core.models_check import check, warn_of_paths
 from core.models_file import own_models, read_models_file
 from core.settings import Places
 
@@ -74,6 +77,8 @@ class TestReading:
             ("[chains]\ntts-1 = ['a']\ntts-2 = []\n", 3, "chains.tts-2"),
             ("[chains]\ntts-1 = 'kokoro'\n", 2, "chains.tts-1"),
             ("[models\n", 1, "cannot be read"),
+            ("[chains]\na.b = ['a']\n", 2, "in quotes"),
+            ("[models.a]\naliases = 'foo'\n", 2, "valid list"),
         ],
     )
     def test_a_mistake_is_told_with_its_line(self, tmp_path: Path, text: str, line: int, complaint: str) -> None:
@@ -143,6 +148,10 @@ class TestCatalogue:
             ("[models.base]\n[models.whisper-base]\n", 2, "is whisper-base of the catalogue"),
             ("[models.a]\nengine = 'fake'\ntask = 'asr'\naliases = ['Kokoro']\n", 1, "two meanings"),
             ("[models.whisper-1]\nengine = 'fake'\ntask = 'asr'\n", 1, "two meanings"),
+            ("[models.whisper-bas]\noptions = {}\n", 1, "no model of the catalogue"),
+            ("[models.a]\nengine = 'nope'\n", 1, "engine 'nope', if there is one"),
+            ("[chains]\n'whisper-tiny.en' = ['whisper-base']\n", 2, "two meanings"),
+            ("[models.a]\nengine = 'fake'\ntask = 'asr'\n[chains]\na = ['base']\n", 5, "two meanings"),
             ("[chains]\nboth = ['whisper-base', 'kokoro']\n", 2, "mixes tasks"),
             ("[chains]\ntts-1 = ['whisper-base', 'openai']\n", 2, "mixes tasks"),
             ("[chains]\nboth = ['openai/whisper-1', 'kokoro']\n", 2, "mixes tasks"),
@@ -154,14 +163,41 @@ class TestCatalogue:
         assert f"line {line}: " in caught.value.message
         assert complaint in caught.value.message
 
-    def test_an_engine_there_is_not(self, tmp_path: Path) -> None:
-        made = catalogue(tmp_path, '[models.a]\ntask = "asr"\nengine = "fkae"\n')
-        made.check_engines(TTS, ["fake"])
-        with pytest.raises(ConfigurationError, match=r"line 3: unknown engine 'fkae'; there are: fake, whisper"):
-            made.check_engines(ASR, ["fake", "whisper"])
+    @pytest.mark.parametrize("name", ["whisper-base", "whisper-1", "base"])
+    def test_what_a_chain_may_be_called(self, tmp_path: Path, name: str) -> None:
+        made = catalogue(tmp_path, f'[chains]\n"{name}" = ["openai", "whisper-base"]\n')
+        assert made.chain(name, ASR) == ("openai", "whisper-base")
 
     def test_chains_belong_to_the_task_of_their_models(self, tmp_path: Path) -> None:
         made = catalogue(tmp_path, '[chains]\ntts-1 = ["kokoro", "xtts_v2"]\n')
         assert made.chain("TTS-1", TTS) == ("kokoro", "xtts_v2")
         assert made.chain("tts-1", ASR) == made.chain("kokoro", TTS) == ()
         assert (made.chains(TTS), made.chains(SPEAKERS)) == ({"tts-1": ("kokoro", "xtts_v2")}, {})
+
+
+class TestEngines:
+    @pytest.mark.parametrize(
+        ("text", "line", "complaint"),
+        [
+            ("[models.a]\ntask = 'asr'\nengine = 'fkae'\n", 3, "unknown engine 'fkae'; there are: faster-whisper, "),
+            ("[models.a]\nengine = 'kokoro'\ntask = 'asr'\n", 2, "unknown engine 'kokoro'"),
+            ("[models.a]\nengine = 'openai'\ntask = 'asr'\nurl = 'nonsense'\n", 4, "option 'url' of the engine openai"),
+            ("[models.a]\nengine = 'openai'\ntask = 'asr'\n[models.a.options]\nurl = 'x'\n", 5, "option 'url'"),
+            ("[models.a]\nengine = 'fake'\ntask = 'asr'\n\noptions = { dealy = 1 }\n", 5, "unknown option 'dealy'"),
+            ("[models.base]\noptions = ['beam_size:many']\n", 2, "option 'beam_size' of the engine faster-whisper"),
+        ],
+    )
+    def test_what_they_do_not_know(self, tmp_path: Path, text: str, line: int, complaint: str) -> None:
+        made = catalogue(tmp_path, text)
+        check(made, TTS, listeners())
+        with pytest.raises(ConfigurationError, match=rf"^models\.toml, line {line}: {complaint}"):
+            check(made, ASR, listeners())
+
+    def test_what_the_settings_may_bring_is_not_missed(self, tmp_path: Path) -> None:
+        text = "[models.a]\nengine = 'openai'\ntask = 'asr'\noptions = ['model:large']\n"
+        check(catalogue(tmp_path, text), ASR, listeners())
+
+    def test_weights_that_are_not_there_are_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        text = "[models.a]\nengine = 'whisper'\ntask = 'asr'\npath = 'a.pt'\n[models.base]\n"
+        warn_of_paths(catalogue(tmp_path, text), ASR)
+        assert [record.message.partition(":")[0] for record in caplog.records] == ["models.toml, line 4"]

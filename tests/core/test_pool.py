@@ -128,6 +128,72 @@ class TestUnloading:
         with pytest.raises(errors.Conflict):
             await waiting
 
+    async def test_one_whose_callers_have_all_left(self, pool: WorkerPool) -> None:
+        worker = await pool.load(spec("one"))
+        async with worker.call("hang", {}) as call:
+            await anext(aiter(call))
+            with pytest.raises(errors.Conflict):
+                await pool.unload("one")
+        # It still runs, and never ends by itself.
+        assert worker.busy
+        async with asyncio.timeout(30):
+            await pool.unload("one")
+        await until(lambda: not worker.busy)
+        assert states(pool) == {"one": "unloaded"}
+
+    async def test_a_call_that_waits_behind_one_that_was_left_keeps_it(self, pool: WorkerPool) -> None:
+        worker = await pool.load(spec("one"))
+        async with worker.call("hang", {}) as call:
+            await anext(aiter(call))
+        waiting = asyncio.create_task(_asked(pool, "one"))
+        await until(lambda: worker.status()[0].waiting == 1)
+        with pytest.raises(errors.Conflict):
+            await pool.unload("one")
+        call.kill()
+        assert await waiting == ["echo"]
+
+
+async def _asked(pool: WorkerPool, name: str) -> list[str]:
+    async with pool.worker(spec(name)).call("echo", {}) as call:
+        return [event.name async for event in call]
+
+
+class TestReturning:
+    """Of the models whose process ended by itself."""
+
+    async def test_only_what_stays_comes_back_unasked(self, tmp_path: Path) -> None:
+        pool = WorkerPool(2, stays=lambda name: name == "default")
+        loads = {name: tmp_path / name for name in ("default", "other")}
+        specs = {name: spec(name, counter=str(counter)) for name, counter in loads.items()}
+        try:
+            for each in specs.values():
+                worker = await pool.load(each)
+                (status,) = worker.status()
+                assert status.pid is not None
+                os.kill(status.pid, signal.SIGKILL)
+            await until(lambda: states(pool) == {"default": "ready", "other": "unloaded"})
+            assert {name: counter.read_text("ascii") for name, counter in loads.items()} == {
+                "default": "xx",
+                "other": "x",
+            }
+            await pool.load(specs["other"])
+            assert states(pool) == {"default": "ready", "other": "ready"}
+        finally:
+            await pool.close()
+
+    async def test_what_a_call_waits_for_comes_back(self) -> None:
+        pool = WorkerPool(1, stays=lambda _: False)
+        try:
+            worker = await pool.load(spec("one"))
+            async with worker.call("hang", {}) as hanging:
+                await anext(aiter(hanging))
+                waiting = asyncio.create_task(_asked(pool, "one"))
+                await until(lambda: worker.status()[0].waiting == 1)
+                hanging.kill()
+                assert await waiting == ["echo"]
+        finally:
+            await pool.close()
+
 
 class TestKeptOut:
     async def test_nobody_loads_it_meanwhile(self, pool: WorkerPool) -> None:

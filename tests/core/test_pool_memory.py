@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core import errors
-from core.pool import MIB, WorkerPool
+from core.memory import MIB
+from core.pool import WorkerPool
 from core.process import WorkerSpec
 
 HERE = Path(__file__).parent
@@ -115,11 +116,28 @@ async def test_a_model_that_never_fits_is_refused_at_once(made: list[WorkerPool]
     assert states(pool)["one"] == "ready"
 
 
-async def test_a_model_alone_may_have_more_than_its_weights(made: list[WorkerPool]) -> None:
+async def test_one_that_turns_out_too_large_is_not_kept_and_not_tried_again(
+    made: list[WorkerPool], tmp_path: Path
+) -> None:
+    counter = tmp_path / "loads"
     pool = pool_of(made, memory=2 * MIB)
-    for name in ("one", "two", "one"):
-        await use(pool, spec(name))
-    assert sorted(states(pool).values()) == ["ready", "unloaded"]
+    wanted = replace(spec("one"), config={"counter": str(counter)})
+    for _ in range(2):
+        with pytest.raises(errors.InsufficientMemory, match="MODEL_MEMORY_MB allows 2") as caught:
+            await use(pool, wanted)
+        assert caught.value.headers() == {"x-should-retry": "false"}
+    assert counter.read_text(encoding="ascii") == "x"
+    assert all(status.pid is None for status in pool.status())
+
+
+async def test_idle_ones_go_when_one_took_more_than_could_be_told(made: list[WorkerPool]) -> None:
+    measuring = pool_of(made, memory=0)
+    await measuring.load(spec("one"))
+    # The first load tells what a process takes beside its weights, but one that claims to be all weights hides it.
+    pool = pool_of(made, memory=rss(measuring, "one") * 3 // 2)
+    await pool.load(spec("one", size=rss(measuring, "one")))
+    await pool.load(spec("two"))
+    await until(lambda: states(pool) == {"one": "unloaded", "two": "ready"})
 
 
 async def test_none_goes_for_one_that_would_not_fit_all_the_same(made: list[WorkerPool]) -> None:

@@ -397,10 +397,10 @@ def test_where_the_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key(api_key="given", api_key_env="OWN_KEY") == "given"
     assert key(api_key_env="OWN_KEY") == "own"
     assert key(url="http://elsewhere.example") is None
-    with pytest.raises(errors.ConfigurationError, match="UNSET_KEY"):
+    with pytest.raises(errors.ModelBroken, match="UNSET_KEY"):
         key(api_key_env="UNSET_KEY")
     for bad in ("two\r\nlines", "schl\u00fcssel"):
-        with pytest.raises(errors.ConfigurationError) as caught:
+        with pytest.raises(errors.ModelBroken) as caught:
             key(api_key=bad)
         assert bad not in caught.value.message
 

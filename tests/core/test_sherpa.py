@@ -131,6 +131,14 @@ def test_what_an_engine_cannot_open_says_why(tmp_path: Path) -> None:
         opened(folder(tmp_path / "asr", notes={"a.onnx": {"model_type": "tdnn"}}), "offline")
 
 
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx"])
+def test_an_empty_file_is_named(tmp_path: Path, name: str) -> None:
+    path = folder(tmp_path, "decoder.onnx", "tokens.txt", notes={"encoder.onnx": {"model_type": "whisper-tiny"}})
+    (path / name).write_bytes(b"")
+    with pytest.raises(ModelBroken, match=f"{name} is empty"):
+        sherpa.opened(path, ("offline",), int8=True, family=None)
+
+
 def test_symbols_may_be_blanks_of_unicode(tmp_path: Path) -> None:
     path = tmp_path / "tokens.txt"
     path.write_text("_ 0\n  3\n\u2028 4\n\u3000 5\n\u02c8 120\n", encoding="utf-8")
@@ -150,7 +158,7 @@ def test_styles_are_those_of_all_speakers(tmp_path: Path) -> None:
     (path / "tokens.txt").write_text("a 1\n")
     for size in (0, 159, 161):
         (path / "voices.bin").write_bytes(bytes(size))
-        with pytest.raises(ModelBroken, match="styles"):
+        with pytest.raises(ModelBroken, match=r"styles|empty"):
             sherpa.opened(path, ("tts",), int8=True, family=None)
     (path / "voices.bin").write_bytes(bytes(160))
     assert sherpa.opened(path, ("tts",), int8=True, family=None).family == "kokoro"

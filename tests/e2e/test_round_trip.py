@@ -6,6 +6,7 @@ import io
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_a_voice_may_be_chosen_and_must_exist(real_tts: Any) -> None:
     assert answer.json()["error"]["code"] == "voice_not_found"
 
 
+@pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")
 def test_a_voice_of_another_installed_model_brings_that_model(real_tts: Any, real_asr: Any) -> None:
     answer = speak(real_tts, SENTENCES[3], voice="en_US-joe-medium", model="tts-1")
     assert answer.headers["x-voice-stack-model"] == "piper-en_US-joe-medium"

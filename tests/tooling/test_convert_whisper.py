@@ -89,6 +89,20 @@ def test_what_is_no_whisper_model(tmp_path: Path) -> None:
             read_model(path)
 
 
+@pytest.mark.e2e
+def test_the_command_says_how_to_use_what_it_wrote(
+    model_dir: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "ggml-tiny.en.bin"
+    monkeypatch.setattr("sys.argv", ["convert_whisper.py", str(model_dir(TINY)), str(output)])
+    assert main() == 0
+    assert output.is_file()
+    assert f"ASR_ENGINE=crispasr ASR_MODEL={output} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("name", "status"), [("x.gguf", 2), ("x.bin", 1)])
 def test_what_is_not_converted_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, status: int

@@ -51,6 +51,12 @@ def test_a_word_that_stands_for_a_number_is_told() -> None:
     assert "| `TTS_MAX_INPUT` | `50000` | integer, > 0 or strict |" in page
 
 
+def test_paths_of_files_are_no_folders() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for name in ("MODELS_FILE", "ASR_ENGINE_OPTIONS__CA_FILE", "TTS_ENGINE_OPTIONS__CODEC"):
+        assert re.search(rf"\| `{name}` \|[^|]*\| file \|", page), name
+
+
 @pytest.mark.parametrize("name", BRIEF_NAMES)
 def test_every_promised_name_is_listed(name: str) -> None:
     assert f"# {name}=" in (ROOT / ".env.example").read_text(encoding="utf-8")

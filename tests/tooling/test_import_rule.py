@@ -112,4 +112,4 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
 
 def test_the_walk_sees_what_it_should(tmp_path: Path) -> None:
     module = SOURCE / "core" / "errors.py"
-    assert {one.name for one in imports(module)} == {"__future__", "typing"}
+    assert {one.name for one in imports(module)} == {"__future__", "collections.abc", "contextlib", "typing"}

@@ -387,3 +387,19 @@ async def test_keys_guard_all_but_the_list(connect: Connect) -> None:
     for path in (f"{VOICES}/anna", f"{VOICES}/anna/audio", CONSENTS, f"{CONSENTS}/cons_1"):
         assert (await client.get(path)).status_code == 401, path
     assert (await make(client)).status_code == 401
+
+
+async def test_the_voices_of_a_chain_are_those_of_who_can_answer(connect: Connect, tmp_path: Path) -> None:
+    piper = tmp_path / "joe"
+    piper.mkdir()
+    (piper / "joe.onnx").touch()
+    about = {"phoneme_id_map": {}, "espeak": {"voice": "en-us"}, "audio": {"sample_rate": 22050}}
+    (piper / "joe.onnx.json").write_text(json.dumps(about))
+    (tmp_path / "models.toml").write_text(
+        "[models.far]\nengine = 'elevenlabs'\ntask = 'tts'\nurl = 'http://127.0.0.1:9'\n"
+        "[models.mine]\npath = 'joe'\n[chains]\nboth = ['far', 'mine']\n"
+    )
+    client = connect(MODELS_FILE=str(tmp_path / "models.toml"))
+    voices = (await client.get(VOICES, params={"model": "both"})).json()["voices"]
+    assert [(voice["id"], voice["model"]) for voice in voices] == [("joe", "mine")]
+    assert (await client.get("/v1/models/both")).json()["id"] == "far"

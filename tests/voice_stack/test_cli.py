@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -195,8 +195,9 @@ def test_listing_voices_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path for path in spool.glob("*") if path.is_dir()] == []
 
 
-def test_a_folder_is_a_model_on_the_command_line(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_a_path_is_a_model_on_the_command_line(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "mine")
     spoken = run("speak", "Hello there.", "-o", "out.wav", "--local", "--model", "./mine", env=FAKE, cwd=tmp_path)
     assert spoken.returncode == 0, spoken.stderr
     heard = run("transcribe", "out.wav", "--local", "--model", str(tmp_path / "mine"), env=FAKE, cwd=tmp_path)

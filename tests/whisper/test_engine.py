@@ -39,6 +39,7 @@ def test_a_real_sentence(load_engine: Load, hear: Hear, model: str) -> None:
     assert wrong(JFK, text(load_engine(model), hear("en/jfk.wav"))) <= 0.05
 
 
+@pytest.mark.slow
 def test_several_windows_as_right_as_faster_whispers(
     base: WhisperEngine, hear: Hear, speech_data: Path, model_dir: Callable[[str], Path]
 ) -> None:
@@ -55,7 +56,9 @@ def test_several_windows_as_right_as_faster_whispers(
     assert found[-1].end > 45
 
 
-@pytest.mark.parametrize("language", READ)
+@pytest.mark.parametrize(
+    "language", [pytest.param(each, marks=() if each == "de" else pytest.mark.slow) for each in READ]
+)
 def test_the_language_and_how_sure_it_is(base: WhisperEngine, hear: Hear, language: str) -> None:
     audio = hear(f"multi/read_{language}.wav")
     guess = base.detect_language(audio)
@@ -145,7 +148,14 @@ def test_a_doubtful_text_is_tried_at_the_next_temperature(load_engine: Load, hea
     assert {segment.temperature for segment in done.segments} == {0.4}
 
 
-@pytest.mark.parametrize("how", [{"beam_size": 1}, {"beam_size": 2}, {"temperature": (0.2,), "best_of": 2}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"beam_size": 1}, marks=pytest.mark.slow),
+        {"beam_size": 2},
+        pytest.param({"temperature": (0.2,), "best_of": 2}, marks=pytest.mark.slow),
+    ],
+)
 def test_windows_of_one_call_say_what_they_say_alone(load_engine: Load, hear: Hear, how: dict[str, Any]) -> None:
     engine = load_engine("whisper-tiny.en")
     options = TranscribeOptions(language="en", **how)
@@ -184,5 +194,6 @@ def test_cancelling_between_windows(base: WhisperEngine, hear: Hear, monkeypatch
     assert len(calls) == done
 
 
+@pytest.mark.slow
 def test_a_measured_window_of_noise(base: WhisperEngine) -> None:
     base.measure(8.0, 2)

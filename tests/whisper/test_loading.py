@@ -138,10 +138,27 @@ def test_a_file_that_is_a_pickle_alone(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"hello world", b"0", b"e", bytes(range(256))])
+def test_what_is_no_checkpoint_is_told_in_plain_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rnd.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelBroken, match=r"cut short or damaged|something else than weights") as caught:
+        load_checkpoint(path, "rnd")
+    assert "Error" not in caught.value.message
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(ModelBroken, match="none of openai-whisper's"):
+        load_checkpoint(tmp_path / "other.pt", "other")
+
+
 def test_a_cut_file(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     path = tmp_path / "cut.pt"
     path.write_bytes((checkpoint(TINY) / "tiny.en.pt").read_bytes()[:1_000_000])
-    with pytest.raises(ModelBroken) as caught:
+    with pytest.raises(ModelBroken, match="cut short") as caught:
         load_checkpoint(path, "cut")
     assert str(tmp_path) not in caught.value.message
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -18,6 +19,8 @@ from utils import sse
 Segments = AsyncGenerator[Segment | None, None]
 ENCODER_POSITIONS = 50
 """Whisper's encoder reads so many a second; they are what `usage` counts as input tokens."""
+TOKEN_BYTES = 4
+"""UTF-8 bytes of text that stand for an output token of `usage` where the engine tells no tokens."""
 TURN_FORMATS = frozenset({"diarized_json", "text", "txt"})
 """Formats whose text has a line for each turn, where it is known who speaks."""
 
@@ -89,7 +92,8 @@ def _progress(share: float) -> bytes:
 
 def _done(result: TranscriptResult, text: str) -> bytes:
     """Return the last event; for long audio this takes too long for the event loop."""
-    written = sum(len(segment.tokens) for segment in result.segments)
+    told = sum(len(segment.tokens) for segment in result.segments)
+    written = told or math.ceil(len(text.encode()) / TOKEN_BYTES)
     heard = round(result.duration * ENCODER_POSITIONS)
     usage = {"type": "tokens", "input_tokens": heard, "output_tokens": written, "total_tokens": heard + written}
     # Clients with a strict type for `language` are content without one, but not with null.

@@ -40,12 +40,11 @@ def load_checkpoint(path: Path, name: str) -> Any:
     its models ("base.pt"); else the upper half of the layers, whose times are coarser. Raises InsufficientMemory, and
     ModelBroken, also for a file that holds more than weights and plain data.
     """
-    import torch
     import whisper
 
     try:
         _refuse_packed(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read(path)
         dims, weights = whisper.ModelDimensions(**checkpoint["dims"]), checkpoint["model_state_dict"]
         _check(dims, weights, most=path.stat().st_size)
         model = whisper.Whisper(dims)
@@ -57,7 +56,8 @@ def load_checkpoint(path: Path, name: str) -> Any:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise InsufficientMemory(f"the machine has no memory left for {name}") from error
         reason = str(error).replace(str(path), name).partition("\n")[0]
-        raise ModelBroken(f"openai-whisper cannot load {name}: {type(error).__name__}: {reason}") from error
+        told = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
+        raise ModelBroken(f"openai-whisper cannot load {name}: {told}") from error
     return model.eval()
 
 
@@ -67,6 +67,21 @@ def _refuse_packed(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                 raise ValueError("the archive is packed")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what the file holds. Raises UnpicklingError, ValueError, and what torch does when memory is short."""
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        if isinstance(error, OSError) or "allocate memory" in str(error):
+            raise
+        raise ValueError("its checkpoint is cut short or damaged, or none of PyTorch's") from error
+    if not isinstance(found, dict) or not {"dims", "model_state_dict"} <= found.keys():
+        raise ValueError("its checkpoint is none of openai-whisper's")
+    return found
 
 
 def _check(dims: Any, weights: Any, *, most: int) -> None:

@@ -40,8 +40,8 @@ def router(service: TtsService, library: Library, consents: Consents) -> APIRout
 
     @routes.get("/audio/voices", summary="List the voices of the installed models")
     async def voices(*, model: str | None = None, legacy: _Flag = False) -> Response:
-        models = [service.host.resolve(model)] if model else service.host.installed()
         await service.look()
+        models = [service.listed(model)] if model else service.host.installed()
         # A recording is listed once, with the first of the models that speak with it.
         found: dict[tuple[str, str], Voice] = {}
         for each in models:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 
 from core.engines import EngineContext, EngineOptions
-from core.errors import ConfigurationError, UnsupportedParameter
+from core.errors import ModelBroken, UnsupportedParameter
 from core.remote import Remote
 from core.remote_options import model_name
 from tts.engines.remote_speech import RemoteTtsEngine, RemoteTtsOptions
@@ -63,7 +63,7 @@ class ElevenLabsEngine(RemoteTtsEngine):
     def _connect(self) -> Remote:
         key = self.options.key(vendor=VENDOR, variable=VARIABLE)
         if not key:
-            raise ConfigurationError(f"the elevenlabs engine needs a key: the option 'api_key', or {VARIABLE}")
+            raise ModelBroken(f"the elevenlabs engine needs a key: the option 'api_key', or {VARIABLE}")
         return Remote(self.options, name=self.name, key=key, key_header="xi-api-key")
 
     def _listed(self, server: Remote) -> Sequence[Voice]:

@@ -38,7 +38,7 @@ def diarize(
     ] = None,
     min_on: Annotated[float, typer.Option(metavar="SECONDS", help="Drop turns shorter than this.")] = 0.0,
     min_off: Annotated[float, typer.Option(metavar="SECONDS", help="Close pauses up to this.")] = 0.0,
-    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a path.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Do not use a running service.")] = False,
     url: Annotated[str | None, typer.Option(help="Use this service; else ASR_URL when it answers.")] = None,
 ) -> None:

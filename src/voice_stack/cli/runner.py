@@ -42,13 +42,13 @@ def load_settings(name: Name) -> Any:
 
 
 def with_folder(settings: Any, model: str | None, *, setting: str = "model") -> tuple[Any, str | None]:
-    """Return settings whose default model is the folder that `model` leads to, and the name left to ask for.
+    """Return settings whose default model is the folder or file that `model` leads to, and the name left to ask for.
 
     `setting` is the field of the default model.
     The services themselves never take a requested name for a path; the default model's name, an operator's, may be one.
     """
     looks = model is not None and (os.sep in model or model.startswith(("~", ".")))
-    if model is not None and looks and Path(model).expanduser().is_dir():
+    if model is not None and looks and Path(model).expanduser().exists():
         return settings.model_copy(update={setting: model}), None
     return settings, model
 

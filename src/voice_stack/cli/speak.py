@@ -34,7 +34,7 @@ def speak(
     ] = DEFAULT_OUTPUT,
     output_format: Annotated[str | None, typer.Option("--format", "-f", help="Format, else by suffix.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice; see `voice-stack voices list`.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model id or alias; without a service also a path.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the text; else it is detected.")] = None,
     speed: Annotated[float, typer.Option(help="0.25 to 4.")] = 1.0,
     local: Annotated[bool, typer.Option("--local", help="Do not use a running service.")] = False,

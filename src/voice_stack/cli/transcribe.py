@@ -24,7 +24,7 @@ console = Console(stderr=True)
 WRITTEN = tuple(name for name, form in FORMATS.items() if not form.needs_speakers)
 """The formats of text without speakers, which is what the commands make."""
 
-Model = Annotated[str | None, typer.Option(help="Model id or alias; without a service also a folder.")]
+Model = Annotated[str | None, typer.Option(help="Model id or alias; without a service also a path.")]
 Language = Annotated[str | None, typer.Option(help="Language of the recording; else it is detected.")]
 Translate = Annotated[bool, typer.Option("--translate", help="Translate to English.")]
 Words = Annotated[bool, typer.Option("--words", help="Add the time of every word.")]

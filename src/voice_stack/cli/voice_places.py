@@ -162,7 +162,7 @@ class LocalVoices:
 
 
 def _rows(service: TtsService, model: str | None) -> Iterable[Row]:
-    for each in [service.host.resolve(model)] if model else service.host.installed():
+    for each in [service.listed(model)] if model else service.host.installed():
         for voice in service.voices(each):
             yield Row(voice.name, voice.language, voice.gender, voice.type, each.id)
 
