@@ -113,7 +113,7 @@ class Catalogue:
         Nor where the name, or one of them, is known to be of another task; that of all of them may be unknown.
         """
         members = self._overlay.chain(name)
-        return members if self._tasks(name, *members) <= {task} else ()
+        return members if members and self._tasks(name, *members) <= {task} else ()
 
     def chains(self, task: str) -> dict[str, tuple[str, ...]]:
         """Return the chains of a task: the names of their models by the chain's."""

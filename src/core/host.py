@@ -199,19 +199,16 @@ class ModelHost(ModelNames):
             await asyncio.wait([startup])
         for name in self._preloaded:
             try:
-                if (model := self.resolve(name)).id != self.default().id:
-                    await self._preload_other(model)
+                model = self.resolve(name)
+                if model.id == self.default().id:
+                    continue
+                if self._pool.has_room(self._spec_of(model)):
+                    await self._patiently(model)
+                else:
+                    what = "no room for %s at start: MODEL_SLOTS and MODEL_MEMORY_MB say how much there is"
+                    log.warning(what, model.id)
             except errors.VoiceStackError as error:
                 log.error("the model %s cannot be loaded at start: %s", name, error.message)  # noqa: TRY400 - not a bug
-
-    async def _preload_other(self, model: ModelRef) -> None:
-        while True:
-            if not self._pool.has_room(self._spec_of(model)):
-                log.warning("no room for %s at start: MODEL_SLOTS and MODEL_MEMORY_MB say how much there is", model.id)
-                return
-            with contextlib.suppress(errors.ModelLoading):
-                await self.load(model)
-                return
 
     async def loaded(self) -> None:
         """Wait for the default model; raise why it could not be loaded."""

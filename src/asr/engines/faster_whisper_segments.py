@@ -69,18 +69,9 @@ class SegmentMaker:
             tokens = [token for token in part.tokens if token < tokenizer.eot]
             scores = alignment.text_token_probs[scored : scored + len(tokens)] if alignment else ()
             scored += len(tokens)
-            segment = Segment(
-                start=part.start,
-                end=part.end,
-                text=tokenizer.decode(tokens),
-                id=len(found),
-                tokens=tuple(part.tokens),
-                temperature=attempt.temperature,
-                avg_logprob=attempt.avg_logprob,
-                compression_ratio=attempt.compression_ratio,
-                no_speech_prob=attempt.no_speech_prob,
-                words=timed,
-                logprobs=token_logprobs(tokenizer.tokenizer, tokens, scores) if work.decoding.logprobs else (),
+            logprobs = token_logprobs(tokenizer.tokenizer, tokens, scores) if work.decoding.logprobs else ()
+            segment = replace(
+                written(part, attempt, tokenizer.decode(tokens)), id=len(found), words=timed, logprobs=logprobs
             )
             if part.start < part.end and is_speech(segment, self._options):
                 found.append(placed(segment, work.duration, aligned=alignment is not None, words=work.decoding.words))
@@ -95,6 +86,20 @@ class SegmentMaker:
         ]
         told.add_word_timestamps([parts], tokenizer, None, 0, _PREPENDED, _APPENDED, last_speech_timestamp=0.0)
         return [tuple(map(_word, part["words"])) for part in parts]
+
+
+def written(part: Cut, attempt: Attempt, text: str) -> Segment:
+    """Return the segment that a cut of an attempt's tokens is, without words and log-probabilities."""
+    return Segment(
+        start=part.start,
+        end=part.end,
+        text=text,
+        tokens=tuple(part.tokens),
+        temperature=attempt.temperature,
+        avg_logprob=attempt.avg_logprob,
+        compression_ratio=attempt.compression_ratio,
+        no_speech_prob=attempt.no_speech_prob,
+    )
 
 
 def placed(segment: Segment, duration: float, *, aligned: bool, words: bool) -> Segment:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from asr.engines.faster_whisper_guard import Attempt, Rules, is_speech
-from asr.engines.faster_whisper_segments import Cut, placed
+from asr.engines.faster_whisper_segments import Cut, placed, written
 from asr.engines.faster_whisper_window import WhisperWork
 from asr.transcript import Segment, TokenLogprob, Word
 
@@ -45,18 +46,9 @@ def segments(
     found: list[Segment] = []
     for part, tokens, timed in zip(cuts, texts, words, strict=True):
         own, scores = scores[: len(tokens)], scores[len(tokens) :]
-        segment = Segment(
-            start=part.start,
-            end=part.end,
-            text=tokenizer.decode(tokens),
-            id=len(found),
-            tokens=tuple(part.tokens),
-            temperature=attempt.temperature,
-            avg_logprob=attempt.avg_logprob,
-            compression_ratio=attempt.compression_ratio,
-            no_speech_prob=attempt.no_speech_prob,
-            words=timed,
-            logprobs=tuple(own) if work.decoding.logprobs else (),
+        logprobs = tuple(own) if work.decoding.logprobs else ()
+        segment = replace(
+            written(part, attempt, tokenizer.decode(tokens)), id=len(found), words=timed, logprobs=logprobs
         )
         if part.start < part.end and is_speech(segment, rules):
             found.append(placed(segment, work.duration, aligned=aligned, words=work.decoding.words))
