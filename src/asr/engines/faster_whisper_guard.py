@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from asr.engines.whisper_family_options import WhisperFamilyOptions
 from asr.transcript import Segment
 
 # What of a short window is not believed. The texts of 150 clips of real speech kept to a ratio of 1.5 and 5 tokens per
@@ -27,26 +28,6 @@ _PHRASE, _SYLLABLE = 4, 2  # letters of what is suspicious when it ends a text t
 Tokens: TypeAlias = tuple[int, ...]
 
 
-class Rules(Protocol):
-    """What of an engine's options says which texts are believed; None turns a rule off."""
-
-    @property
-    def compression_ratio_threshold(self) -> float | None:
-        """Above it a text is a loop."""
-
-    @property
-    def log_prob_threshold(self) -> float | None:
-        """Below this mean log-probability a text is unsure of itself."""
-
-    @property
-    def no_speech_threshold(self) -> float | None:
-        """Above this probability there may be no speech."""
-
-    @property
-    def no_speech_log_prob(self) -> float:
-        """How sure a text has to be where there may be no speech."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """What one decoding of a window gave.
@@ -65,7 +46,7 @@ class Attempt:
     temperature: float
 
 
-def is_suspicious(attempt: Attempt, duration: float, limit: int, options: Rules) -> bool:
+def is_suspicious(attempt: Attempt, duration: float, limit: int, options: WhisperFamilyOptions) -> bool:
     """Tell whether a text of `duration` seconds, padded to less than a full window, needs a second look at full length.
 
     `limit` is the most tokens it could have had. Short windows go wrong in loops, in text behind the speech, and where
@@ -119,13 +100,13 @@ def once(found: Sequence[tuple[Tokens, float]], count: int, duration: float) -> 
     return max(ended, key=lambda one: one[1], default=found[0])
 
 
-def is_acceptable(attempt: Attempt, options: Rules) -> bool:
+def is_acceptable(attempt: Attempt, options: WhisperFamilyOptions) -> bool:
     """Tell whether this text is kept, or left out as silence, and the next temperature not tried."""
     unsure = options.log_prob_threshold is not None and attempt.avg_logprob < options.log_prob_threshold
     return is_silence(attempt, options) or not (unsure or _loops(attempt, options))
 
 
-def is_silence(attempt: Attempt, options: Rules) -> bool:
+def is_silence(attempt: Attempt, options: WhisperFamilyOptions) -> bool:
     """Tell whether the window is left out as one in which nobody speaks.
 
     Whisper asks the log-probability alone, which is high in the loops that it writes about silence: they would take the
@@ -137,18 +118,18 @@ def is_silence(attempt: Attempt, options: Rules) -> bool:
     return sure is None or attempt.avg_logprob <= sure or _loops(attempt, options)
 
 
-def _loops(attempt: Attempt, options: Rules) -> bool:
+def _loops(attempt: Attempt, options: WhisperFamilyOptions) -> bool:
     ratio = options.compression_ratio_threshold
     return ratio is not None and attempt.compression_ratio > ratio
 
 
-def best(attempts: Sequence[Attempt], options: Rules) -> Attempt:
+def best(attempts: Sequence[Attempt], options: WhisperFamilyOptions) -> Attempt:
     """Return the likeliest of texts none of which is acceptable, one that does not loop if there is one."""
     no_loops = [attempt for attempt in attempts if not _loops(attempt, options)]
     return max(no_loops or attempts, key=lambda attempt: attempt.avg_logprob)
 
 
-def is_speech(segment: Segment, options: Rules) -> bool:
+def is_speech(segment: Segment, options: WhisperFamilyOptions) -> bool:
     """Tell what was said from what Whisper makes up over music and noise that the VAD let through.
 
     Whisper's own rule (no-speech probability above 0.6 and log-probability below -1) lets " Thank you." over an organ

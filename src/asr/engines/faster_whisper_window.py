@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from asr.engine import WindowWork
 from asr.engines.faster_whisper_guard import Attempt
-from asr.engines.faster_whisper_options import Decoding
+from asr.engines.whisper_family_options import Decoding
 from asr.transcript import Task
 
 FULL_FRAMES = 3000

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from asr.engines.faster_whisper_guard import Attempt, Rules, is_speech
+from asr.engines.faster_whisper_guard import Attempt, is_speech
 from asr.engines.faster_whisper_segments import Cut, placed, written
 from asr.engines.faster_whisper_window import WhisperWork
+from asr.engines.whisper_family_options import WhisperFamilyOptions
 from asr.transcript import Segment, TokenLogprob, Word
 
 
@@ -29,7 +30,14 @@ class Heard:
 
 
 def segments(
-    work: WhisperWork, attempt: Attempt, cuts: Sequence[Cut], tokenizer: Any, *, model: Any, features: Any, rules: Rules
+    work: WhisperWork,
+    attempt: Attempt,
+    cuts: Sequence[Cut],
+    tokenizer: Any,
+    *,
+    model: Any,
+    features: Any,
+    rules: WhisperFamilyOptions,
 ) -> tuple[Segment, ...]:
     """Return what was said in a window; `features` is its encoding, shape (positions, size).
 

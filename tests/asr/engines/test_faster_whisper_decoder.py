@@ -13,8 +13,9 @@ import pytest
 
 from asr.engine import WindowText, WindowWork
 from asr.engines.faster_whisper_decoding import LOOP_TOKENS, Decoder
-from asr.engines.faster_whisper_options import FasterWhisperOptions, decoding
+from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.engines.faster_whisper_window import WhisperWork
+from asr.engines.whisper_family_options import decoding
 from asr.transcript import TranscribeOptions
 
 WORDS = ["and", "so", "my", "fellow", "americans", "ask", "not", "what", "your", "country", "can", "do", "for", "you"]

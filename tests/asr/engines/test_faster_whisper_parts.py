@@ -22,7 +22,7 @@ from asr.engines.faster_whisper_guard import (
     repeats,
     says_twice,
 )
-from asr.engines.faster_whisper_options import FasterWhisperOptions, decoding
+from asr.engines.faster_whisper_options import FasterWhisperOptions
 from asr.engines.faster_whisper_prompt import CONTEXT_TOKENS, Prompts, plain
 from asr.engines.faster_whisper_scores import token_logprobs
 from asr.engines.faster_whisper_segments import cut, placed
@@ -35,6 +35,7 @@ from asr.engines.faster_whisper_window import (
     text_limit,
 )
 from asr.engines.log_mel import log_mel
+from asr.engines.whisper_family_options import decoding
 from asr.transcript import Segment, TranscribeOptions, Word
 
 TIME = 1000
