@@ -25,8 +25,9 @@ _SPOKEN = 6
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Seconds that each of two models takes alone, and both asked at once."""
+    """Seconds that each of two models takes alone, and both asked at once; `times` is how often each was asked."""
 
+    times: tuple[int, int]
     alone: tuple[float, float]
     together: float
 
@@ -74,29 +75,35 @@ def _nothing(answer: httpx.Response) -> httpx.Response:
     return httpx.Response(204, text="an empty answer", request=answer.request)
 
 
-def reading(times: int) -> Use:
-    """Return what has some sentences spoken so many times."""
-
-    def use(client: httpx.Client, model: str, number: int) -> httpx.Response:
-        return _speak(client, model, " ".join([*SENTENCES[:_SPOKEN] * times, f"Number {number}."]))
-
-    return use
+def reads(client: httpx.Client, model: str, number: int) -> httpx.Response:
+    """Have some sentences spoken."""
+    return _speak(client, model, " ".join([*SENTENCES[:_SPOKEN], f"Number {number}."]))
 
 
 def pair(service: services.Service, models: tuple[str, str], uses: Mapping[str, Use], *, rounds: int) -> Pair:
-    """Return what two loaded models take, each alone and both at once; medians of the rounds, taken in turn."""
+    """Return what two loaded models take, each alone and both at once; medians of the rounds, taken in turn.
+
+    The faster one is asked as often as takes it as long as one answer takes the other: else it would have nothing to
+    do for most of the time.
+    """
     numbers = iter(range(1_000_000))
     with httpx.Client(base_url=service.url, timeout=600.0, trust_env=False) as client:
 
-        def ask(model: str) -> Callable[[], object]:
-            return lambda: uses[model](client, model, next(numbers)).raise_for_status()
+        def ask(model: str, times: int = 1) -> Callable[[], None]:
+            def asked() -> None:
+                for _ in range(times):
+                    uses[model](client, model, next(numbers)).raise_for_status()
+
+            return asked
 
         for model in models:
             ask(model)()
-        first, second = map(ask, models)
+        one, other = (_timed(ask(model)) for model in models)
+        times = (max(1, round(other / one)), max(1, round(one / other)))
+        first, second = map(ask, models, times)
         seconds = [(_timed(first), _timed(second), _timed(first, second)) for _ in range(rounds)]
     one, other, together = (statistics.median(column) for column in zip(*seconds, strict=True))
-    return Pair((one, other), together)
+    return Pair(times, (one, other), together)
 
 
 def _timed(*asks: Callable[[], object]) -> float:

@@ -30,8 +30,6 @@ CLIP_SECONDS, CLIPS = (2.0, 5.0), 24
 LONG_SECONDS = {"whisper-base": 60.0, "whisper-tiny.en": 110.0}
 """Recordings that take both models about as long."""
 SPEAKERS = ("kokoro", "piper-en_US-joe-medium")
-PIPER_TIMES = 6
-"""How often Piper reads what Kokoro reads once, which takes both about as long."""
 ONE_THREAD: Mapping[services.Name, Mapping[str, str]] = {
     "asr": {"ASR_THREADS": "1", "ASR_WORKERS": "1"},
     "tts": {"TTS_THREADS": "1", "TTS_UTTERANCE_CACHE_MB": "0"},
@@ -86,12 +84,11 @@ def rounds_row(side: Side, seen: Seen) -> Row:
 
 def at_once(folder: Path, spoken: Sequence[Clip]) -> tuple[list[Row], dict[str, float]]:
     """Return how two models of each service answer at once: the rows, and the figures."""
-    long = {
+    long: dict[str, Use] = {
         model: load_uses.speech([recording(spoken, folder / f"{model}.wav", seconds)])
         for model, seconds in LONG_SECONDS.items()
     }
-    slow, quick = SPEAKERS
-    texts = {slow: load_uses.reading(1), quick: load_uses.reading(PIPER_TIMES)}
+    texts: dict[str, Use] = dict.fromkeys(SPEAKERS, load_uses.reads)
     rows: list[Row] = []
     figures = {}
     both = (Side("asr", tuple(long), load_uses.noise), Side("tts", SPEAKERS, load_uses.says))
@@ -104,6 +101,7 @@ def at_once(folder: Path, spoken: Sequence[Clip]) -> tuple[list[Row], dict[str, 
             {
                 "service": side.service,
                 "models": side.name,
+                "times asked": f"{pair.times[0]} and {pair.times[1]}",
                 "first alone s": round(first, 2),
                 "second alone s": round(second, 2),
                 "both at once s": round(pair.together, 2),

@@ -148,7 +148,8 @@ def _provenance(name: str, result: Result) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
     details = ", ".join(f"{key} {value:g}" for key, value in result.details.items())
     when = f"Measured with `{COMMANDS[name]}` on {result.measured_at[:10]}"
-    return f"{when} on {_machine(result.machine)}. On every side: {settings}. Besides: {details}."
+    besides = f" Besides: {details}." if details else ""
+    return f"{when} on {_machine(result.machine)}. On every side: {settings}.{besides}"
 
 
 def _machine(machine: Machine) -> str:
