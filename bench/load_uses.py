@@ -98,12 +98,16 @@ def pair(service: services.Service, models: tuple[str, str], uses: Mapping[str, 
 
         for model in models:
             ask(model)()
-        one, other = (_timed(ask(model)) for model in models)
-        times = (max(1, round(other / one)), max(1, round(one / other)))
+        times = how_often(_timed(ask(models[0])), _timed(ask(models[1])))
         first, second = map(ask, models, times)
         seconds = [(_timed(first), _timed(second), _timed(first, second)) for _ in range(rounds)]
     one, other, together = (statistics.median(column) for column in zip(*seconds, strict=True))
     return Pair(times, (one, other), together)
+
+
+def how_often(one: float, other: float) -> tuple[int, int]:
+    """Return how often two things are to be done to last about equally long; `one` and `other` are their seconds."""
+    return max(1, round(other / one)), max(1, round(one / other))
 
 
 def _timed(*asks: Callable[[], object]) -> float:

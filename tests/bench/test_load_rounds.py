@@ -6,7 +6,7 @@ import pytest
 
 from bench import load_rounds, services
 from bench.load_rounds import FAKES, Seen
-from bench.load_uses import Pair
+from bench.load_uses import Pair, how_often
 from bench.models import Side, rounds_row, serving, sides
 
 ROUNDS = 24
@@ -33,5 +33,12 @@ def test_what_goes_wrong_is_told_once_with_how_often_it_came() -> None:
 
 
 def test_models_that_take_turns_gain_nothing() -> None:
-    assert Pair((2.0, 2.0), 4.0).gain == 1.0
-    assert Pair((2.0, 2.0), 2.0).gain == 2.0
+    assert Pair((1, 1), (2.0, 2.0), 4.0).gain == 1.0
+    assert Pair((1, 1), (2.0, 2.0), 2.0).gain == 2.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times"), [((17.4, 1.44), (1, 12)), ((1.0, 3.2), (3, 1)), ((1.0, 1.4), (1, 1)), ((2.0, 2.0), (1, 1))]
+)
+def test_the_faster_of_two_models_is_asked_more_often(seconds: tuple[float, float], times: tuple[int, int]) -> None:
+    assert how_often(*seconds) == times
