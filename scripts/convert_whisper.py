@@ -277,12 +277,18 @@ def main() -> int:
     ending = next((ending for ending in formats if output.name.endswith(ending)), None)
     if ending is None:
         parser.error("the output has to end in .pt (openai-whisper), .bin (ggml) or onnx (a folder for sherpa-onnx)")
+    if not output.absolute().parent.is_dir():
+        parser.error(f"there is no folder {output.absolute().parent}")
     write, engine = formats[ending]
     try:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=output.absolute().parent) as place:
             write(arguments.folder, Path(place) / output.name)
             (Path(place) / output.name).replace(output)
-    except (NotConverted, ImportError, OSError, KeyError, ValueError) as error:
+    except ImportError as error:
+        needs = "pip install onnx 'voice-stack[whisper]'" if ending == "onnx" else "pip install 'voice-stack[whisper]'"
+        print(f"not converted: {error.name} is not installed: {needs}", file=sys.stderr)
+        return 1
+    except (NotConverted, OSError, KeyError, ValueError) as error:
         print(f"not converted: {error}", file=sys.stderr)
         return 1
     path = shlex.quote(str(output.absolute()))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from asr.engine import AsrEngine
 from asr.pieces import Piece
-from asr.transcript import LanguageGuess, Segment, TranscribeOptions, shifted
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, in_order, shifted
 from asr.windowed import Part, Parts, begun
+from core.errors import InternalError
 
 
 def decode(
@@ -38,7 +40,7 @@ def _decoded(
             found = engine.transcribe(piece.audio, options)
             guess = LanguageGuess(found.language, found.language_probability)
             with _closing(found.segments) as segments:
-                for segment in segments:
+                for segment in in_order(map(_checked, segments), piece.audio.duration):
                     spoken = True
                     yield guess, Part((shifted(segment, segment.id, piece.offset),), piece.offset)
         if not spoken and options.language is None:
@@ -47,6 +49,14 @@ def _decoded(
         options = replace(options, prompt=None)
         if guess.language is not None:
             options = replace(options, language=guess.language, early=False)
+
+
+def _checked(segment: Segment) -> Segment:
+    """Return a segment of an engine. Raises InternalError for a text or times that are none."""
+    times = [segment.start, segment.end, *(time for word in segment.words for time in (word.start, word.end))]
+    if not (isinstance(segment.text, str) and all(map(math.isfinite, times))):
+        raise InternalError("the engine gave a segment whose text is no str or whose times are not finite")
+    return segment
 
 
 @contextmanager

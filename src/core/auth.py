@@ -7,9 +7,12 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from core.dialect import OPENAI, Dialect
 from core.errors import Forbidden, InvalidApiKey
@@ -87,9 +90,34 @@ def require_closed(settings: ServiceSettings, otherwise: str) -> Callable[[], Aw
     return may_pass
 
 
-def require_changes(settings: ServiceSettings) -> Callable[[], Awaitable[None]]:
+def require_changes(settings: ServiceSettings) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency for the routes that change what all callers share: models, voices, consents."""
-    return require_closed(settings, "nothing on it can be changed")
+
+    async def may_pass(request: Request) -> None:
+        check_closed(settings, "nothing on it can be changed")
+        if not settings.api_keys:
+            _check_page(request.headers, settings.cors_origins)
+
+    return may_pass
+
+
+def _check_page(headers: Headers, allowed: Sequence[str]) -> None:
+    """Raise Forbidden for the page of another site: its visitor's browser reaches a service that is for this machine.
+
+    Such a request may need no preflight. A name may have been made to lead here (DNS rebinding), a number cannot.
+    """
+    origin = headers.get("origin")
+    if not origin or origin in allowed or "*" in allowed:
+        return
+    if origin.partition("://")[2] != headers.get("host") or not _is_local(origin):
+        raise Forbidden("pages of other sites cannot change anything here; CORS_ORIGINS names those that may")
+
+
+def _is_local(origin: str) -> bool:
+    with suppress(ValueError):
+        host = urlsplit(origin).hostname or ""
+        return host == "localhost" or bool(ip_address(host))
+    return False
 
 
 def _given(headers: Headers, *, basic: bool) -> str:

@@ -96,7 +96,13 @@ class Catalogue:
             return ModelRef(id=name, task=task, engine=name, translates=True, weightless=True)
         if path := _as_path(name):
             return self._check_task(self._opened(path, task), task)
-        return self.lookup(name, task, default=default)
+        try:
+            return self.lookup(name, task, default=default)
+        except ModelNotFound as error:
+            if engine := self._outside_engine:
+                hint = f"one that the engine knows by itself is called {engine}/{shortened(name)}"
+                raise ModelNotFound(f"{error.message}; {hint}", param="model") from error
+            raise
 
     def own(self, task: str) -> list[ModelRef]:
         """Return the models of a task that models.toml has a table of."""

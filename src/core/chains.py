@@ -14,7 +14,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _CANNOT_NOW = (
     errors.Unavailable,
-    errors.ConfigurationError,  # what a model that cannot be loaded raises
+    errors.InternalError,  # what the engine raised, or a model that cannot be loaded
     errors.NotSupported,
     errors.QueueFull,
     errors.DeadlineExceeded,

@@ -130,7 +130,7 @@ def companion(model: Path, given: Path | None, option: str) -> Path | None:
         return None
     path = model.parent / given
     if not path.is_file():
-        raise ConfigurationError(f"option {option!r} of engine crispasr: there is no file {given}")
+        raise ConfigurationError(f"option {option!r} of the engine crispasr: there is no file {given}")
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core import devices
+from core import devices, model_options
 from core.engines import Engine, EngineContext
 from core.errors import ConfigurationError
 from core.registry import EngineRegistry
@@ -67,8 +67,8 @@ def load_engine(registry: EngineRegistry[E], config: EngineConfig) -> E:
         engine = found(context)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"option {name!r} of engine {config.engine}: {first['msg']}") from error
+        text = model_options.complaint(first, config.engine, found.Options.model_fields)
+        raise ConfigurationError(text) from error
     engine.load()
     return engine
 

@@ -110,7 +110,9 @@ class ModelNames:
             if not members:
                 log.warning("no name of the chain %s (%s) is a model for %s", chain, ", ".join(names), self._task)
             for name in members:
-                if not any(True for _ in self._known([name])):
+                if self.catalogue.chain(name, self._task):
+                    log.warning("%r of the chain %s is a chain itself, and is passed over", name, chain)
+                elif not any(True for _ in self._known([name])):
                     log.warning("%r of the chain %s is no model of this service, and is passed over", name, chain)
 
     def usable(self, model: ModelRef) -> ModelRef:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -17,6 +17,14 @@ def parse(given: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
         # Not TypeError, which pydantic would not report.
         raise ValueError('options are a table, or a list such as ["backend:parakeet"]')  # noqa: TRY004
     return _by_name([_split(item) for item in given])
+
+
+def complaint(error: Mapping[str, Any], engine: str, known: Iterable[str]) -> str:
+    """Return what pydantic has against an option of an engine that has the `known` ones."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"unknown option {name!r} of the engine {engine}: it has {', '.join(known) or 'none'}"
+    return f"option {name!r} of the engine {engine}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _split(item: object) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from core import model_options
 from core.catalogue import Catalogue
 from core.errors import ConfigurationError
 from core.model_entry import ModelRef, Task
@@ -45,11 +46,5 @@ def _check_options(catalogue: Catalogue, model: ModelRef, registry: EngineRegist
             # What is missing may come from the settings, and so may what an option has to agree with.
             if name not in model.options or one["type"] == "missing":
                 continue
-            unknown = one["type"] == "extra_forbidden"
-            what = (
-                f"it has {', '.join(options.model_fields) or 'none'}"
-                if unknown
-                else one["msg"].removeprefix("Value error, ")
-            )
-            text = f"{'unknown option' if unknown else 'option'} {name!r} of the engine {model.engine}: {what}"
+            text = model_options.complaint(one, model.engine, options.model_fields)
             raise ConfigurationError(f"{catalogue.where(model.id, 'options', name)}: {text}") from error

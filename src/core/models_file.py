@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from core import model_options
 from core.errors import ConfigurationError
@@ -16,7 +17,16 @@ from core.model_entry import Task
 from core.settings import Places
 from core.sources.base import Data
 
-_Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name) or ".." in name.split("/"):
+        raise ValueError("a name begins with a letter or a digit; letters, digits and . _ : / - follow, no part is ..")
+    return name
+
+
+_Id = Annotated[str, AfterValidator(_named)]
 _Name = Annotated[str, Field(min_length=1)]
 _SHORT: dict[str, Task] = {
     "asr": "automatic-speech-recognition",
@@ -38,7 +48,7 @@ class OwnModel(Data):
     path: Path | None = None
     url: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[_Id, ...] = ()
     languages: tuple[str, ...] = ()
     licence: str | None = None
     sample_rate: int | None = Field(default=None, gt=0)
@@ -57,7 +67,7 @@ class OwnModel(Data):
 
 class _Contents(Data):
     models: dict[_Id, OwnModel] = Field(default_factory=dict)
-    chains: dict[_Name, Annotated[tuple[_Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    chains: dict[_Id, Annotated[tuple[_Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +95,14 @@ def read_models_file(path: Path, *, required: bool = False) -> ModelsFile:
     Raises ConfigurationError with the line for what cannot be read: wrong TOML, unknown keys, wrong values.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows puts a mark in front
         raw = tomllib.loads(text)
     except FileNotFoundError:
         if required:
             raise ConfigurationError(f"MODELS_FILE: there is no file {path}") from None
         return ModelsFile()
+    except RecursionError:
+        raise ConfigurationError(f"{path.name} cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path.name} cannot be read: {error}") from error
     try:
@@ -111,7 +123,7 @@ def _complaint(error: ValidationError, file: ModelsFile) -> str:
     keys = tuple(str(part) for part in first["loc"] if part != "[key]")
     dotted = keys[:1] == ("chains",) and isinstance(first["input"], dict)
     unknown = first["type"] == "extra_forbidden"
-    what = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    what = first["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "The list")
     if unknown or dotted:
         what = ("unknown key" if unknown else what) + " (a name with a dot in it is written in quotes)"
     return f"{file.where(*keys)}: {'.'.join(keys)}: {what}"

@@ -45,7 +45,8 @@ class Overlay:
             self._written[entry.id if entry else id_] = id_
             for name in [*([] if entry else [id_]), *model.aliases]:
                 if name.casefold() in known:
-                    raise self._error(id_, f"the name {name!r} has two meanings")
+                    keys = ("aliases",) if name in model.aliases else ()
+                    raise self._error(id_, f"the name {name!r} has two meanings", *keys)
                 known.add(name.casefold())
                 self._by_name[name.casefold()] = entry.id if entry else id_
         self._chains = {name.casefold(): members for name, members in file.chains.items()}
@@ -130,8 +131,8 @@ class Overlay:
         # Facts that another engine's look at the files brought are none about this model.
         return facts if facts and model.engine in {None, facts.engine} else _task_only(model, facts)
 
-    def _error(self, id_: str, text: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._file.where('models', id_)}: {text}")
+    def _error(self, id_: str, text: str, *keys: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._file.where('models', id_, *keys)}: {text}")
 
 
 def _task_only(model: OwnModel, facts: FolderFacts | None) -> FolderFacts | None:

@@ -61,7 +61,9 @@ class WorkerPool:
         return [(name, status) for name, worker in self._workers.items() for status in worker.status()]
 
     async def load(self, spec: WorkerSpec) -> Worker:
-        """Make room for the model and load it."""
+        """Make room for the model and load it. Raises Conflict while it is kept out."""
+        if spec.name in self._kept_out:
+            raise errors.Conflict(f"the model {spec.name} is being deleted", param="model")
         worker = self.worker(spec)
         await self._make_room(worker)
         await worker.load()
@@ -156,7 +158,8 @@ class WorkerPool:
     def _dispensable(self, wanted: Worker) -> Worker | None:
         """Return the idle model to go next for this one; None where it would go in vain."""
         others = self._loaded(but=wanted)
-        idle = [worker for worker in others if worker.state == "ready" and not worker.busy]
+        # A call that was left may go on for minutes: nobody waits for it, others do for its room.
+        idle = [worker for worker in others if worker.state == "ready" and not worker.wanted]
         if not idle or not self._fits(wanted, [worker for worker in others if worker not in idle]):
             return None
         # One without a slot is small, and gives none back.

@@ -178,7 +178,8 @@ class Remote:
             message, param = body[: 4 * errors.ECHOED].decode(errors="replace"), None
         if self._key:
             message = message.replace(self._key, "***")
-        return errors.shortened(" ".join(message.split())), param
+        printable = "".join(letter if letter.isprintable() else " " for letter in message)
+        return errors.shortened(" ".join(printable.split())), param
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

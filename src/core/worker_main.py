@@ -128,7 +128,9 @@ def _report(error: BaseException, what: str) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         return errors.dump(errors.InsufficientMemory("the device had no memory left for this request"))
     log.error("%s failed in the worker", what, exc_info=error)
-    return errors.dump(errors.InternalError("the engine failed; see the log of the service"))
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return errors.dump(errors.NotSupported(f"the engine needs {error.name}, which is not installed"))
+    return errors.dump(errors.InternalError("the engine failed; the log says why"))
 
 
 def main(descriptor: int) -> None:

@@ -157,13 +157,22 @@ class Speaker:
         made = self._engine.synthesize(piece, self._job.voice, self._job.options)
         try:
             for chunk in made:
-                if not np.isfinite(chunk.samples).all():
-                    raise InternalError("the engine made samples that are not numbers")
+                _check(chunk, self._engine.sample_rate)
                 yield chunk
         finally:
             close = getattr(made, "close", None)
             if close is not None:
                 close()
+
+
+def _check(chunk: Audio, sample_rate: int) -> None:
+    """Raise InternalError for samples that an engine must not make."""
+    samples = chunk.samples
+    if samples.dtype != np.float32 or samples.ndim != 1 or chunk.sample_rate != sample_rate:
+        made = f"{samples.dtype} of shape {samples.shape} at {chunk.sample_rate} Hz"
+        raise InternalError(f"the engine made samples that are {made}, not float32 of shape (n,) at {sample_rate} Hz")
+    if not np.isfinite(samples).all():
+        raise InternalError("the engine made samples that are not numbers")
 
 
 def _moved(words: tuple[SpokenWord, ...], seconds: float) -> list[SpokenWord]:

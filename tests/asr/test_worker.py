@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from asr import piecewise
 from asr.engines.fake import FakeAsrEngine, FakeWindowEngine
-from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, VadOptions
+from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, VadOptions, Word
 from asr.worker import AsrWorker
 from core.errors import ConfigurationError, InsufficientMemory, InternalError, NotSupported, UnsupportedParameter
 from core.scheduler import Cancelled
@@ -380,6 +381,31 @@ def test_leaving_at_the_information_gives_the_turn_back(
     assert len(kept) == 1
 
 
+def test_times_of_an_engine_are_put_into_the_audio_and_in_order(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = Word(" late", 3.0, 9.0, 1.0)
+    wild = [
+        Segment(start=-5.0, end=1.0, text=" early"),
+        Segment(start=1.5, end=9999.0, text=" late", words=(word,)),
+        Segment(start=0.5, end=0.7, text=" back"),
+    ]
+    monkeypatch.setattr(FakeAsrEngine, "transcribe", lambda *_: Transcription("en", 2.0, iter(wild), 1.0))
+    found = [event.data for event in transcribe(worker, recording(tmp_path, ("noise", 2.0))) if event.name == "segment"]
+    assert [(each.start, each.end) for each in found] == [(0.0, 1.0), (1.5, 2.0), (2.0, 2.0)]
+    assert [(each.start, each.end) for each in found[1].words] == [(2.0, 2.0)]
+
+
+@pytest.mark.parametrize("wrong", [{"start": math.nan}, {"end": math.inf}, {"text": b"x"}])
+def test_a_segment_that_is_none_is_the_fault_of_the_engine(
+    worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    segment = Segment(**({"start": 0.0, "end": 1.0, "text": "x"} | wrong))
+    monkeypatch.setattr(FakeAsrEngine, "transcribe", lambda *_: Transcription("en", 2.0, iter([segment]), 1.0))
+    with pytest.raises(InternalError, match="the engine gave a segment"):
+        list(transcribe(worker, recording(tmp_path, ("noise", 2.0))))
+
+
 def test_the_prompt_is_shown_to_the_first_piece_only(
     worker: AsrWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -448,8 +474,8 @@ def test_a_method_there_is_not(worker: AsrWorker) -> None:
     [
         ({"engine": "nobody"}, "unknown engine 'nobody'"),
         ({"device": "cuda"}, "device 'cuda'"),
-        ({"engine_options": {"segment_secs": 5}}, "option 'segment_secs' of engine fake"),
-        ({"engine_options": {"delay": -1}}, "option 'delay' of engine fake"),
+        ({"engine_options": {"segment_secs": 5}}, "unknown option 'segment_secs' of the engine fake: it has segment_seconds"),
+        ({"engine_options": {"delay": -1}}, "option 'delay' of the engine fake"),
         ({"engine_options": {"load_fails": True}}, "told not to load"),
     ],
 )

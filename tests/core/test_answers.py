@@ -328,6 +328,28 @@ async def test_an_open_service_cannot_be_changed(tmp_path: Path, host: str, keys
         assert_envelope(answer, 403, "forbidden")
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://127.0.0.1:5001", "127.0.0.1:5001", 200),
+        ("http://[::1]:5001", "[::1]:5001", 200),
+        ("http://localhost:5001", "localhost:5001", 200),
+        ("https://app.example", "127.0.0.1:5001", 200),
+        ("http://evil.example", "127.0.0.1:5001", 403),
+        ("http://localhost:8080", "localhost:5001", 403),
+        ("http://evil.example:5001", "evil.example:5001", 403),
+        ("null", "127.0.0.1:5001", 403),
+        ("http://[", "127.0.0.1:5001", 403),
+    ],
+)
+async def test_pages_of_other_sites_change_nothing(tmp_path: Path, origin: str, host: str, status: int) -> None:
+    async with client_of(app_of(tmp_path, cors_origins="https://app.example")) as client:
+        answer = await client.delete("/v1/things", headers={"origin": origin, "host": host})
+    assert answer.status_code == status
+    if status == 403:
+        assert_envelope(answer, 403, "forbidden")
+
+
 async def test_a_browser_may_call_from_the_origins_of_the_setting(tmp_path: Path) -> None:
     ask = {"access-control-request-method": "POST"}
     async with client_of(app_of(tmp_path, cors_origins="https://app.example", api_keys="k")) as client:

@@ -47,6 +47,7 @@ async def test_the_first_answers_alone_when_it_can() -> None:
         errors.DeadlineExceeded("late"),
         errors.ConfigurationError("no key"),
         errors.UnprocessableAudio("deadly here"),
+        errors.InternalError("its engine failed"),
     ],
 )
 async def test_the_next_answers_when_it_cannot(error: errors.VoiceStackError) -> None:
@@ -56,9 +57,7 @@ async def test_the_next_answers_when_it_cannot(error: errors.VoiceStackError) ->
     assert chain.model.id == "local"
 
 
-@pytest.mark.parametrize(
-    "error", [errors.InvalidRequest("no"), errors.VoiceNotFound("no"), errors.InternalError("bug"), errors.Draining("")]
-)
+@pytest.mark.parametrize("error", [errors.InvalidRequest("no"), errors.VoiceNotFound("no"), errors.Draining("")])
 async def test_what_the_first_refuses_is_told_at_once(error: errors.VoiceStackError) -> None:
     attempts = Attempts(cloud=error)
     with pytest.raises(type(error)):

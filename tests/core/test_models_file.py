@@ -64,13 +64,25 @@ class TestReading:
         found = read_models_file(tmp_path / "models.toml").models["a"]
         assert (found.path, found.task) == (tmp_path / "weights" / "a", TTS)
 
+    def test_the_mark_of_windows_editors_is_no_mistake(self, tmp_path: Path) -> None:
+        (tmp_path / "models.toml").write_text("[models.a]\nengine = 'x'\n", encoding="utf-8-sig")
+        assert read_models_file(tmp_path / "models.toml").models["a"].engine == "x"
+
+    def test_what_is_nested_without_end(self, tmp_path: Path) -> None:
+        (tmp_path / "models.toml").write_text(f"x = {'[' * 5000}\n")
+        with pytest.raises(ConfigurationError, match=r"models\.toml cannot be read: it is nested too deeply"):
+            read_models_file(tmp_path / "models.toml")
+
     @pytest.mark.parametrize(
         ("text", "line", "complaint"),
         [
             ("[models.a]\nengine = 'x'\n\nenigne = 'x'\n", 4, "models.a.enigne: unknown key"),
             ("# about\n[modells.a]\n", 2, "modells: unknown key"),
             ("[models.whisper-tiny.en]\noptions = {}\n", 1, "in quotes"),
-            ("[models.'a b']\n", 1, "pattern"),
+            ("[models.'a b']\n", 1, "letters, digits"),
+            ("[models.'a/../b']\n", 1, "no part is .."),
+            ("[models.a]\n\naliases = ['']\n", 3, "letters, digits"),
+            ('[chains]\n\n"bad\\r\\nx" = ["a"]\n', 3, "letters, digits"),
             ("[models.a]\n\ntask = 'listen'\n", 3, "models.a.task"),
             ("[models.a]\noptions = ['x']\n", 2, "name:value"),
             ("[models.b]\n[models.a]\nsample_rate = 0\n", 3, "models.a.sample_rate"),
@@ -146,7 +158,7 @@ class TestCatalogue:
             ("[models.a]\nengine = 'fake'\n", 1, "needs a task"),
             ("\n[models.base]\nengine = 'whisper'\n", 2, "is whisper-base of the catalogue"),
             ("[models.base]\n[models.whisper-base]\n", 2, "is whisper-base of the catalogue"),
-            ("[models.a]\nengine = 'fake'\ntask = 'asr'\naliases = ['Kokoro']\n", 1, "two meanings"),
+            ("[models.a]\nengine = 'fake'\ntask = 'asr'\naliases = ['Kokoro']\n", 4, "two meanings"),
             ("[models.whisper-1]\nengine = 'fake'\ntask = 'asr'\n", 1, "two meanings"),
             ("[models.whisper-bas]\noptions = {}\n", 1, "no model of the catalogue"),
             ("[models.a]\nengine = 'nope'\n", 1, "engine 'nope', if there is one"),

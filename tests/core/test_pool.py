@@ -59,6 +59,16 @@ class TestRoom:
         await waiting
         assert states(pool)["two"] == "ready"
 
+    async def test_work_that_nobody_waits_for_makes_room(self, pool: WorkerPool) -> None:
+        worker = await pool.load(spec("one"))
+        async with worker.call("hang", {}) as call:
+            await anext(aiter(call))
+        # It still runs, and never ends by itself.
+        assert worker.busy
+        async with asyncio.timeout(30):
+            await pool.load(spec("two"))
+        assert states(pool) == {"one": "unloaded", "two": "ready"}
+
     async def test_one_who_goes_away_while_waiting_for_room_wants_it_no_more(self, pool: WorkerPool) -> None:
         await pool.load(spec("one"))
         async with pool.worker(spec("one")).call("hang", {}) as hanging:
@@ -198,7 +208,7 @@ class TestReturning:
 class TestKeptOut:
     async def test_nobody_loads_it_meanwhile(self, pool: WorkerPool) -> None:
         async with pool.kept_out("one"):
-            with pytest.raises(errors.Unavailable, match="one is being deleted"):
+            with pytest.raises(errors.Conflict, match="one is being deleted"):
                 await pool.load(spec("one"))
             with pytest.raises(errors.Unavailable, match="one is being deleted"):
                 async with pool.worker(spec("one")).call("echo", {}):

@@ -379,6 +379,12 @@ async def test_who_waits_for_a_load_that_is_given_up_is_told_of_the_shutdown(tmp
             await waiting
 
 
+async def test_a_library_that_a_load_misses_is_named() -> None:
+    async with running(needs="no_such_library.part") as worker:
+        with pytest.raises(errors.NotSupported, match="the engine needs no_such_library, which is not installed"):
+            await worker.load()
+
+
 async def test_a_load_that_fails_says_why_and_can_be_tried_again() -> None:
     async with running(refuse=True) as worker:
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
@@ -25,6 +26,8 @@ class Echo(WorkerHandler):
             threading.Event().wait()
         if self.config.get("refuse"):
             raise errors.ConfigurationError("the weights are of the wrong kind")
+        if self.config.get("needs"):
+            importlib.import_module(self.config["needs"])
         if self.config.get("die"):
             os._exit(3)
         return {"engine": "echo", "pid": os.getpid()}

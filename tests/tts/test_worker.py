@@ -13,12 +13,21 @@ import numpy as np
 import pytest
 
 from core import pipe
-from core.errors import ConfigurationError, InvalidAudio, InvalidRequest, NotSupported, TextTooLong, VoiceNotFound
+from core.errors import (
+    ConfigurationError,
+    InternalError,
+    InvalidAudio,
+    InvalidRequest,
+    NotSupported,
+    TextTooLong,
+    VoiceNotFound,
+)
 from core.pipe import Frame
 from core.worker import Event
 from tts.engines.fake import FakeTtsEngine
 from tts.voice import SpeechOptions, Voice
 from tts.worker import TtsWorker
+from utils.audio.pcm import Audio
 
 ANNA = Voice(id="fake_anna", name="fake_anna", language="en-US")
 CARLA = Voice(id="fake_carla", name="fake_carla", language="es")
@@ -328,6 +337,23 @@ def test_recordings_that_cannot_be_used(fake: TtsWorker, tmp_path: Path) -> None
     for voice in (cloned(link), cloned(tmp_path / "gone.wav"), cloned(tmp_path)):
         with pytest.raises(VoiceNotFound):
             events(fake, "Hello.", voice)
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        (Audio(np.zeros(10, dtype=np.int16), 24_000), "int16 of shape"),
+        (Audio(np.zeros((2, 10), dtype=np.float32), 24_000), r"shape \(2, 10\)"),
+        (Audio(np.zeros(10, dtype=np.float32), 48_000), "at 48000 Hz"),
+        (Audio(np.full(10, np.nan, dtype=np.float32), 24_000), "not numbers"),
+    ],
+)
+def test_samples_that_an_engine_must_not_make(
+    fake: TtsWorker, monkeypatch: pytest.MonkeyPatch, made: Audio, complaint: str
+) -> None:
+    monkeypatch.setattr(type(fake._engine), "synthesize", lambda *_: iter([made]))
+    with pytest.raises(InternalError, match=complaint):
+        events(fake, "Hello.")
 
 
 def test_close_twice(fake: TtsWorker) -> None:
