@@ -474,7 +474,7 @@ def test_a_method_there_is_not(worker: AsrWorker) -> None:
     [
         ({"engine": "nobody"}, "unknown engine 'nobody'"),
         ({"device": "cuda"}, "device 'cuda'"),
-        ({"engine_options": {"segment_secs": 5}}, "unknown option 'segment_secs' of the engine fake: it has segment_seconds"),
+        ({"engine_options": {"segment_secs": 5}}, "unknown option .segment_secs. of the engine fake: it has seg"),
         ({"engine_options": {"delay": -1}}, "option 'delay' of the engine fake"),
         ({"engine_options": {"load_fails": True}}, "told not to load"),
     ],
