@@ -141,11 +141,17 @@ def notes(machine: Machine, answers: Mapping[str, Iterable[Answer]]) -> list[str
     if not machine.idle:
         found.append(f"the machine was busy before the start (load {machine.load})")
     for file in ("wav", "mp3"):
-        sides = [side for side in answers if side.endswith(f"_{file}") and not side.startswith("tts")]
         # Windows of another length may come with another punctuation.
-        heard = {" ".join(words(one.text)) for side in sides for one in answers[side]}
-        if len(heard) > 1:
-            found.append(f"the sides did not hear the same in the {file} file: {sorted(heard)}")
+        heard = {
+            side: {" ".join(words(one.text)) for one in given}
+            for side, given in answers.items()
+            if side.endswith(f"_{file}") and not side.startswith("tts")
+        }
+        ours, all_sides = heard[f"asr_service_{file}"] | heard[f"asr_bare_{file}"], set[str]().union(*heard.values())
+        if len(ours) > 1:
+            found.append(f"service and engine did not hear the same in the {file} file: {sorted(ours)}")
+        elif len(all_sides) > 1:
+            found.append(f"faster-whisper heard something else in the {file} file: {sorted(all_sides)}")
     return found
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ from bench.tts_texts import BRIEF, Supply
 HALF = 4800
 """Bytes of a tenth of a second."""
 PAUSE = 0.2
+needs_piper = pytest.mark.skipif(find_spec("piper") is None, reason="piper-tts is not installed")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -133,6 +135,7 @@ def test_our_service_is_measured(client: httpx.Client) -> None:
     assert 0 < pcm.rtf < 10
 
 
+@needs_piper
 @pytest.mark.e2e
 def test_piper_alone_is_measured(model_dir: Callable[[str], Path]) -> None:
     model = next(model_dir("piper-en_US-joe-medium").glob("*.onnx"))
@@ -155,6 +158,7 @@ def test_kokoro_alone_is_measured(model_dir: Callable[[str], Path], tmp_path: Pa
     assert 0.3 < whole.seconds < 3
 
 
+@needs_piper
 @pytest.mark.e2e
 def test_a_library_that_fails_ends_the_measurement(model_dir: Callable[[str], Path]) -> None:
     model = next(model_dir("piper-en_US-joe-medium").glob("*.onnx"))
