@@ -141,18 +141,18 @@ def notes(machine: Machine, answers: Mapping[str, Iterable[Answer]]) -> list[str
     if not machine.idle:
         found.append(f"the machine was busy before the start (load {machine.load})")
     for file in ("wav", "mp3"):
-        # Windows of another length may come with another punctuation.
-        heard = {
-            side: {" ".join(words(one.text)) for one in given}
-            for side, given in answers.items()
-            if side.endswith(f"_{file}") and not side.startswith("tts")
-        }
-        ours, all_sides = heard[f"asr_service_{file}"] | heard[f"asr_bare_{file}"], set[str]().union(*heard.values())
+        ours = _heard(answers, f"asr_service_{file}", f"asr_bare_{file}")
+        everybody = ours | _heard(answers, f"faster_whisper_{file}")
         if len(ours) > 1:
             found.append(f"service and engine did not hear the same in the {file} file: {sorted(ours)}")
-        elif len(all_sides) > 1:
-            found.append(f"faster-whisper heard something else in the {file} file: {sorted(all_sides)}")
+        elif len(everybody) > 1:
+            found.append(f"faster-whisper heard something else in the {file} file: {sorted(everybody)}")
     return found
+
+
+def _heard(answers: Mapping[str, Iterable[Answer]], *sides: str) -> set[str]:
+    """Return the texts of some sides; windows of another length may come with another punctuation."""
+    return {" ".join(words(one.text)) for side in sides for one in answers.get(side, ())}
 
 
 def main() -> None:
