@@ -177,7 +177,10 @@ def test_chunks_are_audible_float32_at_the_sample_rate(engine: TtsEngine, case: 
         assert chunk.samples.ndim == 1
         assert np.isfinite(chunk.samples).all()
         assert np.abs(chunk.samples).max() <= 1.0
-        assert np.sqrt(np.mean(chunk.samples**2)) > 0.005
+    parts = [chunk.samples for chunk in chunks]
+    # Where the network cuts the sound of a server, a part may be a few samples of a pause.
+    for part in [np.concatenate(parts)] if case.serve else parts:
+        assert np.sqrt(np.mean(part**2)) > 0.005
     assert case.write or 1.0 < sum(chunk.duration for chunk in chunks) < 8.0
 
 
