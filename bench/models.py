@@ -1,7 +1,7 @@
 """Several models at once: `make bench-load`; bench/README.md says what is measured.
 
-Environment: ROUNDS=20 for fewer rounds, QUICK=1 for ten and the fake engines alone. Exit status 1 when something
-failed.
+Environment: ROUNDS=20 for fewer rounds, QUICK=1 for ten and the fake engines alone, PAIRS=1 for two models at once alone
+(the rounds stay as an earlier run on this machine found them). Exit status 1 when something failed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.machine import describe
 from bench.results import Row
 from bench.speech import Clip, NoSpeech, at_least, between, clips, recording
 from bench.tables import shown
-from core.errors import VoiceStackError
+from core.errors import ConfigurationError, VoiceStackError
 
 NAME = "load"
 ROUNDS, QUICK_ROUNDS, PAIR_ROUNDS = 200, 10, 5
@@ -149,12 +149,29 @@ def run(rounds: int, console: Console) -> results.Result:
     )
 
 
+def pairs_anew(console: Console) -> results.Result:
+    """Measure two models at once, and keep the rounds that today's run has found, with a note that says so.
+
+    Raises NoSpeech, ConfigurationError.
+    """
+    old, machine = results.earlier(NAME, results.LATEST), describe()
+    busy = {"load": 0.0, "commit": None}
+    if old is None or old.quick or old.machine.model_copy(update=busy) != machine.model_copy(update=busy):
+        raise ConfigurationError("PAIRS=1 needs the result of a whole run on this machine")
+    with tempfile.TemporaryDirectory(prefix="bench-load-") as files:
+        rows, gains = at_once(Path(files), clips())
+    console.print(shown("at once", rows))
+    note = f"two models at once: measured at {machine.commit}, the rounds before them at {old.machine.commit}"
+    tables = {**old.tables, "at once": tuple(rows)}
+    return results.Result(**(old.model_dump() | gains | {"tables": tables, "notes": (note,)}))
+
+
 def main() -> int:
     """Measure, print the tables, write bench/results/latest/load.json; return 1 when something failed."""
     console = Console(width=None if sys.stdout.isatty() else 170)
     rounds = int(os.environ.get("ROUNDS") or (QUICK_ROUNDS if results.is_quick() else ROUNDS))
     try:
-        result = run(rounds, console)
+        result = pairs_anew(console) if os.environ.get("PAIRS") else run(rounds, console)
     except (NoSpeech, VoiceStackError, services.NotReady) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         return 2
