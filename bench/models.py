@@ -1,7 +1,7 @@
 """Several models at once: `make bench-load`; bench/README.md says what is measured.
 
-Environment: ROUNDS=20 for fewer rounds, QUICK=1 for ten and the fake engines alone, PAIRS=1 for two models at once alone
-(the rounds stay as an earlier run on this machine found them). Exit status 1 when something failed.
+Environment: ROUNDS=20 for fewer rounds, QUICK=1 for ten and the fake engines alone, PAIRS=1 for two models at once and
+nothing else (the rounds stay as an earlier run on this machine found them). Exit status 1 when something failed.
 """
 
 from __future__ import annotations
