@@ -150,7 +150,7 @@ def run(rounds: int, console: Console) -> results.Result:
 
 
 def pairs_anew(console: Console) -> results.Result:
-    """Measure two models at once, and keep the rounds that today's run has found, with a note that says so.
+    """Measure two models at once, and keep the rounds of an earlier run on this machine, with a note that says so.
 
     Raises NoSpeech, ConfigurationError.
     """

@@ -17,6 +17,8 @@ from utils.audio.pcm import Audio
 
 MEASURED_SECONDS = 8.0
 """Speech in a window that is measured; see AsrEngine.measure."""
+MIN_SECONDS = 0.1
+"""Nothing can be said in less, and Whisper makes something up."""
 
 
 class AsrEngine(Engine):

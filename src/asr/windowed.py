@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from asr.engine import WindowEngine, WindowText, WindowWork
+from asr.engine import MIN_SECONDS, WindowEngine, WindowText, WindowWork
 from asr.speech_windows import Window, listen
 from asr.transcript import LanguageGuess, Segment, TranscribeOptions, Transcription, in_order, spread_words
 from utils.audio.pcm import Audio
 from utils.audio.spans import Timeline
 
 Result: TypeAlias = WindowText | WindowWork
-MIN_SECONDS = 0.1
-"""Nothing can be said in less, and Whisper makes something up."""
 PROGRESS_SECONDS = 30.0
 """So much silence is worth telling of."""
 _FRAMES_PER_SECOND = 100

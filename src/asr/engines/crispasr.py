@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from pydantic import Field
 
-from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
+from asr.engine import MIN_SECONDS, WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.crispasr_abilities import Abilities
 from asr.engines.crispasr_segments import segment_of
 from asr.transcript import LanguageGuess, TranscribeOptions
@@ -19,7 +19,6 @@ from core.engines import EngineContext
 from core.errors import ConfigurationError, InternalError, NotSupported, UnsupportedParameter
 from utils.audio.pcm import Audio, Samples
 
-_MIN_SECONDS = 0.1
 _LEAST_SECONDS = 1.1  # whisper.cpp says nothing about a second or less
 # whisper.cpp's own thresholds of entropy, log-probability and no speech; they cannot be set one by one.
 _THRESHOLDS = (2.4, -1.0, 0.6)
@@ -116,7 +115,7 @@ class CrispasrAsrEngine(WindowEngine):
         require_finite(audio)
         if not self._abilities.detects:
             raise NotSupported(f"{self._name} cannot detect a language through crispasr")
-        if audio.duration < _MIN_SECONDS:
+        if audio.duration < MIN_SECONDS:
             return LanguageGuess(None)
         with self._lock:
             return self._guess(audio.samples)

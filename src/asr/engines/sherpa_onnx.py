@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
+from asr.engine import MIN_SECONDS, WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.sherpa_onnx_languages import DETECTING, known_languages, wanted_language
 from asr.engines.sherpa_onnx_options import SherpaOnnxOptions, arguments, favours_words, stretch
 from asr.engines.sherpa_onnx_stream import SherpaStream, finish, library_stream
@@ -30,7 +30,6 @@ from utils.audio.pcm import Audio, Samples
 _MOST_THREADS = 4
 _WHISPER_SECONDS = 29.0  # of 29.5 and more the library drops the end
 _WINDOW_SECONDS = 20.0
-_MIN_SECONDS = 0.1
 _ASSUMED = "en"  # by families that write no text without a language
 _CONFIGURED = frozenset({"whisper", "nemo_canary"})
 """Families whose language and task are set for all calls at once."""
@@ -133,7 +132,7 @@ class SherpaOnnxEngine(WindowEngine):
         require_finite(audio)
         if not self._detects:
             raise NotSupported(f"{self._name} cannot detect a language through sherpa-onnx")
-        if audio.duration < _MIN_SECONDS:
+        if audio.duration < MIN_SECONDS:
             return LanguageGuess(None)
         limit = round(self.window_seconds * self.sample_rate)
         work = self.prepare(Audio(audio.samples[:limit], self.sample_rate), TranscribeOptions())

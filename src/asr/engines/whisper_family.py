@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from asr.engine import WindowEngine, WindowText, WindowWork, require_finite
+from asr.engine import MIN_SECONDS, WindowEngine, WindowText, WindowWork, require_finite
 from asr.engines.faster_whisper_prompt import Prompts
 from asr.engines.faster_whisper_window import FULL_FRAMES, Features, WhisperWork
 from asr.engines.log_mel import log_mel
@@ -19,7 +19,6 @@ from asr.transcript import LanguageGuess, TranscribeOptions
 from core.errors import NotSupported, UnsupportedTask
 from utils.audio.pcm import Audio, Samples
 
-_MIN_SECONDS = 0.1  # nothing can be said in less, and Whisper makes something up
 _TOKENS_PER_SECOND = 4
 
 
@@ -97,7 +96,7 @@ class WhisperFamily(WindowEngine):
         require_finite(audio)
         if self.languages == ENGLISH_ONLY:
             raise NotSupported(f"{self._name} knows English only and cannot detect a language")
-        if audio.duration < _MIN_SECONDS:
+        if audio.duration < MIN_SECONDS:
             return LanguageGuess(None)
         return self._decoder.guess_language(self._work(self._features(audio.samples), TranscribeOptions()))
 
