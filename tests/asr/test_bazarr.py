@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from bench import processes
+from tests.folders import contents
 from tests.full_service import SETTINGS, calls, filled, stopped, until, worker
 
 pytestmark = pytest.mark.e2e
@@ -78,8 +79,8 @@ def slow(slow_service: Any) -> Any:
 
 def copies(service: Any, body: bytes) -> int:
     """How many files in the spool are a whole upload of this size, or are held for the work on one."""
-    files = [file for folder in service.leftovers() for file in folder.iterdir()]
-    return sum(file.stat().st_size == len(body) for file in files)
+    held = [content for folder in service.leftovers() for content in contents(folder).values()]
+    return sum(len(content) == len(body) for content in held)
 
 
 def audio_seconds(service: Any) -> float:
