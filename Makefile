@@ -12,9 +12,9 @@ EXTRAS := .venv-extras
 MODELS := whisper-base kokoro diarization-community1
 TEST_MODELS := $(MODELS) whisper-tiny.en piper-en_US-joe-medium wespeaker-resnet34-lm ge2e
 PYTEST_ARGS ?=
-# Processes for the tests; a file of tests stays in one of them.
+# Processes for the tests; a file of tests stays in one of them, and tests/conftest.py says which files go first.
 JOBS ?= 2
-PYTEST := -m pytest -n $(JOBS) --dist loadfile
+PYTEST := -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ## help: this list
 .PHONY: help

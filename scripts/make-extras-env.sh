@@ -45,7 +45,7 @@ torchaudio() {
 }
 
 echo "installing $* into $venv (with torch about 1 GB the first time)"
-pip "pytest>=8.3,<10" "pytest-randomly>=3.16,<5" "pytest-timeout>=2.3,<3" "pytest-xdist>=3.6,<4"
+pip "pytest>=8.3,<10" "pytest-randomly>=3.16,<5" "pytest-timeout>=2.3,<3" "pytest-xdist>=3.7,<4"
 for extra in "$@"; do
     case $extra in
     coqui)

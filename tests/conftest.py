@@ -20,6 +20,18 @@ from core.settings import Places
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH_DATA = Path(os.environ.get("VOICE_STACK_TEST_DATA") or ROOT.parent / "shared" / "data")
 START_SECONDS = 120.0
+LONG = (
+    "tests/conformance/",
+    "tests/contract/",
+    "tests/whisper/test_engine.py",
+    "tests/coqui/",
+    "tests/bench/test_runs.py",
+    "tests/voice_stack/test_cli.py",
+    "tests/asr/engines/test_faster_whisper.py",
+    "tests/e2e/",
+    "tests/tooling/",
+)
+"""Files that take minutes, and folders of them: they go first, so that at the end no process is waited for."""
 FAKE_DIARIZER = {"DIARIZATION_MODEL": "fake-diarizer", "DIARIZATION_ENGINE": "fake-diarizer"}
 
 with contextlib.suppress(ImportError):  # the environment of `make test-extras` has none
@@ -32,6 +44,11 @@ with contextlib.suppress(ImportError):  # the environment of `make test-extras` 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(scope="session")

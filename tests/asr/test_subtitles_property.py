@@ -39,13 +39,15 @@ def said(*texts: str) -> TranscriptResult:
 SECONDS = st.floats(0, 20_000) | st.integers(0, 5).map(float)
 TEXTS = st.text(st.characters(codec="utf-8")) | st.text(alphabet="ab1 \n-><&;\t\r\x0b\u2028\u202e\u200d{}\\N.!你")
 SEGMENTS = st.lists(
-    st.builds(Segment, start=SECONDS, end=SECONDS, text=TEXTS, speaker=st.none() | TEXTS), max_size=12
+    st.builds(Segment, start=SECONDS, end=SECONDS, text=TEXTS, speaker=st.none() | TEXTS), max_size=6
 ).map(tuple)
-WORDS = st.lists(st.builds(Word, word=TEXTS.map(lambda text: f" {text}"), start=SECONDS, end=SECONDS)).map(tuple)
+WORD = st.builds(Word, word=TEXTS.map(lambda text: f" {text}"), start=SECONDS, end=SECONDS)
+WORDS = st.lists(WORD, max_size=6).map(tuple)
 LAYOUTS = st.none() | st.builds(SubtitleLayout, max_line_width=st.integers(1, 50), max_line_count=st.integers(1, 3))
 RESULTS = st.builds(
     TranscriptResult,
-    segments=SEGMENTS | st.lists(st.builds(Segment, start=SECONDS, end=SECONDS, text=TEXTS, words=WORDS)).map(tuple),
+    segments=SEGMENTS
+    | st.lists(st.builds(Segment, start=SECONDS, end=SECONDS, text=TEXTS, words=WORDS), max_size=3).map(tuple),
     duration=SECONDS,
     language=st.sampled_from([None, "en", "yue"]),
     words=st.booleans(),

@@ -216,11 +216,11 @@ def test_a_piece_of_max_chars(engine: TtsEngine, case: Case) -> None:
     assert len(speak(engine, text)) > (0 if case.write else 5 * engine.sample_rate)
 
 
-def test_hostile_text_does_no_harm(engine: TtsEngine, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    for text in (f"Hi $(touch {made})", f"`touch {made}`", f'"; touch {made}; echo "'):
+def test_hostile_text_does_no_harm(engine: TtsEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # so that no long path is spoken
+    for text in ("Hi $(touch made)", "`touch made`", '"; touch made; echo "'):
         assert np.isfinite(speak(engine, text)).all()
-        assert not made.exists()
+    assert list(tmp_path.iterdir()) == []
     for text in ("${jndi:ldap://x}", "%s%n{0}'; DROP TABLE", "<speak>hi</speak>", "99999999999999999999", "a\nb\tc"):
         assert np.isfinite(speak(engine, text)).all()
 
