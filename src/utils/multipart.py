@@ -77,8 +77,7 @@ async def read_form(
             await in_thread(collector.flush)
     if not collector.complete:
         raise MultipartError("the multipart body ends before its last boundary")
-    await in_thread(collector.flush)
-    return collector.form()
+    return await in_thread(collector.form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class _Collector:
         self.waiting = 0
 
     def form(self) -> Form:
-        """Return what was read; only after the last `flush`."""
+        """Write what waits and return what was read. Blocks."""
         fields = [(part.name, _value(part)) for part in self._fields]
         return Form(fields, [file.uploaded() for file in self._files])
 
