@@ -8,38 +8,24 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-COMMANDS = (
-    (),
-    ("serve",),
-    ("serve", "asr"),
-    ("serve", "tts"),
-    ("serve", "all"),
-    ("models",),
-    ("models", "list"),
-    ("models", "pull"),
-    ("models", "verify"),
-    ("models", "path"),
-    ("models", "rm"),
-    ("models", "ps"),
-    ("voices",),
-    ("voices", "list"),
-    ("voices", "add"),
-    ("voices", "rm"),
-    ("transcribe",),
-    ("diarize",),
-    ("batch",),
-    ("speak",),
-    ("engines",),
-    ("doctor",),
-)
+from voice_stack.cli import app
+
 FAKE = {"ASR_MODEL": "fake", "ASR_ENGINE": "fake", "TTS_MODEL": "fake", "TTS_ENGINE": "fake"}
+
+
+def tree(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """The words of a command and of all below it."""
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from tree(child, *path, name)
 
 
 def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Any:
@@ -54,7 +40,7 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None 
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", tuple(tree(typer.main.get_command(app))), ids=" ".join)
 def test_every_command_has_help_and_every_leaf_an_example(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0, done.stderr
@@ -64,6 +50,20 @@ def test_every_command_has_help_and_every_leaf_an_example(command: tuple[str, ..
 
 def test_the_version_is_printed() -> None:
     assert re.fullmatch(r"voice-stack \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_a_slip_of_the_pen_is_answered_with_the_command_that_was_meant() -> None:
+    done = run("transcibe", "x.wav")
+    assert (done.returncode, "Did you mean 'transcribe'?" in done.stderr) == (2, True), done.stderr
+
+
+def test_the_command_that_serves_brings_in_nothing_of_either_service() -> None:
+    code = "import sys, typer; from voice_stack.cli import app; typer.main.get_command(app).commands['serve']"
+    program = [sys.executable, "-P", "-c", f"{code}; print(*sys.modules)"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    names = done.stdout.split()
+    assert "voice_stack.cli.serve" in names
+    assert [name for name in names if name.partition(".")[0] in ("asr", "tts")] == []
 
 
 @pytest.mark.parametrize(
