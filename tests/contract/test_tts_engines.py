@@ -142,7 +142,7 @@ def make(
         source, folder = folder, tmp_path_factory.mktemp("converted")
         case.convert(source, folder)
     options = case.options | ({"url": request.getfixturevalue(case.serve).url} if case.serve else {})
-    context = EngineContext(model=folder, model_id=case.model or "", threads=2, options=options)
+    context = EngineContext(model=folder, model_id=case.model or "", threads=1, options=options)
     return lambda: engine_factory.registry().get(case.name)(context)
 
 

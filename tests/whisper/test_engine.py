@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +194,19 @@ def test_cancelling_between_windows(base: WhisperEngine, hear: Hear, monkeypatch
     found.segments.close()  # type: ignore[attr-defined]
     assert next(found.segments, None) is None
     assert len(calls) == done
+
+
+def test_no_more_threads_than_it_was_given(checkpoint: Callable[[str], Path]) -> None:
+    code = (
+        "import pathlib, sys, torch, voice_stack; from asr.engines.whisper import WhisperEngine;"
+        "from core.engines import EngineContext;"
+        "WhisperEngine(EngineContext(model=pathlib.Path(sys.argv[1]), threads=1)).load();"
+        "print(torch.get_num_threads())"
+    )
+    # In a process of its own: numba starts its threads once.
+    program = [sys.executable, "-W", "ignore", "-c", code, str(checkpoint("whisper-tiny.en"))]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
 
 
 @pytest.mark.slow

@@ -62,8 +62,7 @@ class WhisperEngine(WhisperFamily):
         for compiled in (timing.backtrace, timing.dtw_cpu):
             with suppress(RuntimeError, AttributeError):  # no folder for it can be written
                 compiled.enable_caching()
-        if self.context.device == "cpu":
-            torch.set_num_threads(self.context.threads or usable_cores())
+        self._set_threads()
         model = load_checkpoint(file, self._name)
         half = self.compute_type == "float16"
         if half:
@@ -84,6 +83,7 @@ class WhisperEngine(WhisperFamily):
         self._decoder = TorchDecoder(model, self.options, half=half)
         self._prompts = Prompts(self._decoder.tokenizer(None, "transcribe"))
         self._warm_up()
+        self._set_threads()  # the first alignment started numba, which gives this thread's OpenMP all the cores
 
     def close(self) -> None:
         """Drop the model; what the library keeps comes back when the process ends."""
@@ -102,6 +102,12 @@ class WhisperEngine(WhisperFamily):
         # The library is always asked for timestamps: the text is cut there.
         how = decoding(self.options, replace(options, timestamps=True))
         return TorchWork(features=features, frames=FULL_FRAMES, decoding=how, task=options.task, **values)
+
+    def _set_threads(self) -> None:
+        import torch
+
+        if self.context.device == "cpu":
+            torch.set_num_threads(self.context.threads or usable_cores())
 
     def _compute_type(self) -> str:
         on_cpu = self.context.device == "cpu"
