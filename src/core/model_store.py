@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.sources.package import sha256_of
+from utils.digest import sha256_of
 
 MANIFEST = "manifest.json"
 

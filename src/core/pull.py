@@ -14,7 +14,7 @@ from core.errors import InsufficientStorage, LicenceNotAccepted, PullFailed
 from core.model_entry import ModelEntry
 from core.model_store import InstalledFile, Manifest, ModelStore
 from core.sources.base import FetchJob, FileSpec, Progress, Source, SourceDown, SourceFailed
-from core.sources.package import sha256_of
+from utils.digest import sha256_of
 
 _ALREADY_HERE = "already here"
 

@@ -96,7 +96,7 @@ class _Part:
 
 
 class _Collector:
-    """The parser's callbacks. They run on the event loop and never touch the disk; `flush` does, in a thread."""
+    """The parser's callbacks, on the event loop. They never touch the disk; `flush` and `form` do, in a thread."""
 
     def __init__(self, directory: Path, limits: _Limits, file_fields: Collection[str]) -> None:
         self.complete = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from utils.digest import sha256_of
 
 T = TypeVar("T")
 BATCH_BYTES = 1 << 20
@@ -54,9 +55,6 @@ class ArrivingFile:
     def uploaded(self) -> UploadedFile:
         """Write what waits and return the whole file. Blocks."""
         self.flush()
-        # Not while it arrives: many CPUs do SHA-256 at 200 MB/s, and Bazarr gives up a body that takes five seconds.
-        with self._path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
         field, filename, content_type = self._claims
         return UploadedFile(
             field=field,
@@ -64,7 +62,8 @@ class ArrivingFile:
             content_type=content_type,
             path=self._path,
             size=self._size,
-            sha256=digest.hexdigest(),
+            # Not while it arrives: Bazarr gives up a body that takes five seconds, and hashing can be slower than that.
+            sha256=sha256_of(self._path),
         )
 
 

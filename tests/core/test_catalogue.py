@@ -19,9 +19,9 @@ from core.errors import ModelNotFound
 from core.model_entry import TASKS, CatalogueData, read_catalogue
 from core.sources.hub import HubSource
 from core.sources.npm import NpmSource
-from core.sources.package import sha256_of
 from core.sources.wheels import WheelSource
 from tts.engine_factory import TABLE as TTS_ENGINES
+from utils.digest import sha256_of
 
 ASR, TTS, SPEAKERS = TASKS
 ENGINES = {ASR: ASR_ENGINES, TTS: TTS_ENGINES, SPEAKERS: DIARIZERS}

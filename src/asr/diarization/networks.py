@@ -20,8 +20,8 @@ from asr.diarization.stats import STRIDE, Frames, Projection, encoded, level
 from core.engines import EngineContext
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
 from core.onnx import open_session
-from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
+from utils.digest import sha256_of
 from utils.onnx_outputs import Graph, NotOneTensor
 
 WESPEAKER = EncoderFacts(model="wespeaker-resnet34-lm", size=256, verify=0.5, identify=0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from core.sources.package import sha256_of
+from utils.digest import sha256_of
 
 _DIGITS = 12
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from core.sources.base import Data, SourceFailed
-
-_BLOCK = 1 << 20
+from utils.digest import sha256_of
 
 
 class Package(Data):
@@ -21,15 +19,6 @@ class Package(Data):
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]*$")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     size: int | None = None
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fetched(package: Package, downloads: Path, suffix: str, download: Callable[[Path], None]) -> Path:

@@ -16,8 +16,8 @@ from asr.diarization.ge2e import FRAME, LOUDNESS, MELS, SHIFT, WINDOW, Ge2eNetwo
 from asr.diarization.own_weights import own_name
 from core.engines import EngineContext
 from core.errors import ConfigurationError, ModelBroken
-from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
+from utils.digest import sha256_of
 
 WIDTH, SIZE = 5, 7
 NOISE: Samples = np.random.default_rng(9).normal(0, 0.05, 3 * SAMPLE_RATE).astype(np.float32)

@@ -29,9 +29,9 @@ from asr.diarization.shares import part, unheard
 from asr.diarization.short_windows import Window, cut_up, diarized
 from core.engines import EngineOptions
 from core.errors import ConfigurationError, InvalidAudio, ModelBroken
-from core.sources.package import sha256_of
 from utils.audio.pcm import Samples
 from utils.audio.spans import Span
+from utils.digest import sha256_of
 from utils.torch_file import NotTensors, read_tensors
 
 WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
